@@ -1,0 +1,72 @@
+// The gradient of a dense layer's input, carried on through what produced that input: dx = dy W^T, then the derivative
+// of the ReLU, of the scaled tanh, or of ReLU and batch norm.
+//
+//   input    [rows, inner]     activations     dy
+//   weights  [columns*4, inner] parameters     W, rows of the layer's input
+//   output   [rows, columns]   activations     the gradient before the activation (and norm) below
+//   forward  [rows, columns]   activations     what the forward pass left there: y of the ReLU, or the actions
+//
+// The register tile and the ownership of columns are those of dense_forward.wgsl.
+
+fn rectified_gradient(gradient: vec4f, rectified: vec4f) -> vec4f {
+    return select(vec4f(), gradient, rectified > vec4f());
+}
+
+// a = centre + scale tanh(z): da/dz = scale (1 - tanh^2). A padded action has scale 0 and gradient 0.
+fn scaled_tanh_gradient(gradient: vec4f, action: vec4f, scale: vec4f, centre: vec4f) -> vec4f {
+    let tangent = select(vec4f(), (action - centre) / scale, scale > vec4f());
+    return gradient * scale * (vec4f(1.0) - tangent * tangent);
+}
+
+// `through`: RECTIFIED, SCALED_TANH (also writes dx itself, the action gradient, to `extra`), or LINEAR.
+fn dense_backward_input(operation: Operation, agent: u32, unit: u32, lane: u32, through: u32) {
+    let rows = operation_rows(operation, agent);
+    let row_tiles = (operation.rows + TILE_ROWS - 1u) / TILE_ROWS;
+    let column_tiles = (operation.columns + TILE_COLUMNS - 1u) / TILE_COLUMNS;
+    let index = unit * WORKGROUP_SIZE + lane;
+    if index >= row_tiles * column_tiles {
+        return;
+    }
+    backward_tile(operation, agent, rows, (index % row_tiles) * TILE_ROWS, (index / row_tiles) * TILE_COLUMNS, through);
+}
+
+fn backward_tile(operation: Operation, agent: u32, rows: u32, row: u32, column: u32, through: u32) {
+    let slice = agent * sizes.activations_stride;
+    let weights = agent * sizes.parameters_stride;
+    product_transposed_right(slice + operation.input, operation.input_stride, row, rows, weights + operation.weights, operation.weights_stride, column, operation.columns, operation.inner);
+    for (var c = 0u; c < TILE_COLUMNS; c++) {
+        let at = min(column + c, operation.columns - 1u);
+        for (var r = 0u; r < TILE_ROWS; r++) {
+            if row + r < rows && column + c < operation.columns {
+                var gradient = tile[r * TILE_COLUMNS + c];
+                if through == RECTIFIED {
+                    gradient = rectified_gradient(gradient, activations[slice + operation.forward + (row + r) * operation.forward_stride + at]);
+                }
+                if through == SCALED_TANH {
+                    activations[slice + operation.extra + (row + r) * operation.extra_stride + at] = gradient;
+                    let action = activations[slice + operation.forward + (row + r) * operation.forward_stride + at];
+                    let scale = parameters[weights + operation.norm + at];
+                    let centre = parameters[weights + operation.norm + operation.columns + at];
+                    gradient = scaled_tanh_gradient(gradient, action, scale, centre);
+                }
+                activations[slice + operation.output + (row + r) * operation.output_stride + at] = gradient;
+            }
+        }
+    }
+}
+
+// dy W^T, then backward through ReLU (`through` RECTIFIED) or nothing, and batch norm.
+fn dense_backward_input_normalised(operation: Operation, agent: u32, unit: u32, lane: u32, through: u32) {
+    let rows = operation_rows(operation, agent);
+    let row_tiles = (operation.rows + TILE_ROWS - 1u) / TILE_ROWS;
+    let first_column = unit * operation.strip * TILE_COLUMNS;
+    let strip_columns = min(operation.strip * TILE_COLUMNS, operation.columns - first_column);
+    let tiles = row_tiles * operation.strip;
+    for (var index = lane; index < tiles; index += WORKGROUP_SIZE) {
+        backward_tile(operation, agent, rows, (index % row_tiles) * TILE_ROWS, first_column + (index / row_tiles) * TILE_COLUMNS, through);
+    }
+    // dy of the strip, written by other invocations of this workgroup, is summed from here on
+    storageBarrier();
+    workgroupBarrier();
+    normalise_columns_backward(operation, agent, lane, first_column, strip_columns);
+}

@@ -1,0 +1,35 @@
+// The gradient of a dense layer's parameters, and the Adam step with it: dW = x^T dy, db = sum of dy over the rows.
+//
+//   input    [rows, inner]       activations   x
+//   forward  [rows, columns]     activations   dy
+//   weights  [inner*4, columns]  parameters    W, and the bias b [columns]
+//
+// An invocation owns one register tile of W; the tiles of the first rows also own the bias.
+
+fn dense_backward_parameters(operation: Operation, agent: u32, unit: u32, lane: u32) {
+    let rows = operation_rows(operation, agent);
+    let row_tiles = (operation.inner * 4u + TILE_ROWS - 1u) / TILE_ROWS;
+    let column_tiles = (operation.columns + TILE_COLUMNS - 1u) / TILE_COLUMNS;
+    let index = unit * WORKGROUP_SIZE + lane;
+    if index >= row_tiles * column_tiles {
+        return;
+    }
+    let row = (index % row_tiles) * TILE_ROWS;
+    let column = (index / row_tiles) * TILE_COLUMNS;
+    let slice = agent * sizes.activations_stride;
+    product_transposed_left(slice + operation.input, operation.input_stride, operation.inner, row / 4u, slice + operation.forward, operation.forward_stride, operation.columns, column, rows);
+    for (var c = 0u; c < TILE_COLUMNS; c++) {
+        let at = column + c;
+        if at < operation.columns {
+            for (var r = 0u; r < TILE_ROWS; r++) {
+                if row + r < operation.inner * 4u {
+                    apply_gradient(agent, operation.network, operation.weights + (row + r) * operation.weights_stride + at, tile[r * TILE_COLUMNS + c], true);
+                }
+            }
+            if row == 0u {
+                let gradient = select(tile_sum[c], vec4f(), (operation.flags & CANCELLED_BIAS) != 0u);
+                apply_gradient(agent, operation.network, operation.bias + at, gradient, false);
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+// The critic's target, error and gradient, and the policy's objective. One workgroup an agent.
+//
+//   y = r + gamma (1 - terminated) Q'(s', mu'(s'))          Lillicrap et al. 2016, Algorithm 1
+//   L = mean (y - Q(s, a))^2            dL/dQ = -2 (y - Q) / rows
+//   J = mean Q(s, mu(s)), ascended:     d(-J)/dQ = -1 / rows
+//
+// Values are [rows, 1]: the x of one vec4 a row. `statistics`: one vec4 a row: reward, terminated, y, y - Q.
+
+// Adds x, y and z over the workgroup and takes the maximum of w, in a fixed tree. All invocations get the result.
+fn reduce_workgroup(value: vec4f, lane: u32) -> vec4f {
+    sh_reduce[lane] = value;
+    workgroupBarrier();
+    for (var half = WORKGROUP_SIZE / 2u; half > 0u; half /= 2u) {
+        if lane < half {
+            let a = sh_reduce[lane];
+            let b = sh_reduce[lane + half];
+            sh_reduce[lane] = vec4f(a.xyz + b.xyz, max(a.w, b.w));
+        }
+        workgroupBarrier();
+    }
+    let result = sh_reduce[0];
+    workgroupBarrier();
+    return result;
+}
+
+const LOWEST: f32 = -3.4028234e38;
+
+// `input`: Q(s, a); `forward`: Q'(s', mu'(s')); `output`: dL/dQ. Then this update has begun: the counters advance.
+fn temporal_difference(operation: Operation, agent: u32, lane: u32) {
+    let rows = operation_rows(operation, agent);
+    let slice = agent * sizes.activations_stride;
+    let gamma = hyper_parameters[agent].gamma;
+    let count = 1.0 / f32(max(rows, 1u));
+    var sums = vec4f(0.0, 0.0, 0.0, LOWEST);
+    for (var r = lane; r < rows; r += WORKGROUP_SIZE) {
+        let at = slice + operation.statistics + r;
+        let reward = activations[at].x;
+        let terminated = activations[at].y;
+        let value = activations[slice + operation.input + r * operation.input_stride].x;
+        let next_value = activations[slice + operation.forward + r * operation.forward_stride].x;
+        let td_target = reward + select(gamma * next_value, 0.0, terminated != 0.0);
+        let td_error = td_target - value;
+        activations[at] = vec4f(reward, terminated, td_target, td_error);
+        activations[slice + operation.output + r * operation.output_stride] = vec4f(-2.0 * td_error * count, 0.0, 0.0, 0.0);
+        sums = vec4f(sums.xyz + vec3f(td_error * td_error, value, abs(td_error)), max(sums.w, value));
+    }
+    let totals = reduce_workgroup(sums, lane);
+    if lane == 0u && agent_states[agent].halted == 0u {
+        if !is_finite(totals.x) || !is_finite(totals.y) {
+            halt(agent, HALTED_LOSS, agent_states[agent].updates + 1u);
+        } else {
+            begin_update(agent);
+            agent_states[agent].measured_updates += 1u;
+            agent_states[agent].critic_loss += totals.x * count;
+            agent_states[agent].value += totals.y * count;
+            agent_states[agent].absolute_td_error += totals.z * count;
+            agent_states[agent].value_maximum = max(agent_states[agent].value_maximum, totals.w);
+            agent_states[agent].episode_maximum_value += totals.w;
+        }
+    }
+}
+
+// t <- t + 1, and with it Adam's bias corrections (1 - beta^t by its recurrence, which loses no digits) and the share
+// of the online parameters that this update blends into the targets.
+fn begin_update(agent: u32) {
+    let h = hyper_parameters[agent];
+    let update = agent_states[agent].updates + 1u;
+    agent_states[agent].updates = update;
+    agent_states[agent].bias_correction1 = fma(h.adam_beta1, agent_states[agent].bias_correction1, h.adam_one_minus_beta1);
+    agent_states[agent].bias_correction2 = fma(h.adam_beta2, agent_states[agent].bias_correction2, h.adam_one_minus_beta2);
+    var blend = h.tau;
+    if h.hard_update_every != 0u {
+        blend = select(0.0, 1.0, update % h.hard_update_every == 0u);
+    }
+    agent_states[agent].blend = blend;
+}
+
+// `input`: Q(s, mu(s)); `forward`: mu(s), scale and centre at `norm`; `output`: d(-J)/dQ.
+fn policy_objective(operation: Operation, agent: u32, lane: u32) {
+    let rows = operation_rows(operation, agent);
+    let slice = agent * sizes.activations_stride;
+    let bounds = agent * sizes.parameters_stride + operation.norm;
+    let count = 1.0 / f32(max(rows, 1u));
+    var sums = vec4f();
+    for (var r = lane; r < rows; r += WORKGROUP_SIZE) {
+        let value = activations[slice + operation.input + r * operation.input_stride].x;
+        activations[slice + operation.output + r * operation.output_stride] = vec4f(-count, 0.0, 0.0, 0.0);
+        var saturated = 0.0;
+        for (var c = 0u; c < operation.columns; c++) {
+            let action = activations[slice + operation.forward + r * operation.forward_stride + c];
+            let scale = parameters[bounds + c];
+            let reach = abs(action - parameters[bounds + operation.columns + c]);
+            saturated += dot(select(vec4f(), vec4f(1.0), reach > 0.99 * scale), vec4f(1.0));
+        }
+        sums += vec4f(value, saturated, 0.0, 0.0);
+    }
+    let totals = reduce_workgroup(sums, lane);
+    if lane == 0u && agent_states[agent].halted == 0u {
+        agent_states[agent].actor_loss -= totals.x * count;
+        agent_states[agent].saturated += totals.y * count / f32(sizes.action_size);
+    }
+}

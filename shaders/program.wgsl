@@ -1,0 +1,70 @@
+// The entry points. An operation's kind picks the code that executes it; `KINDS`, a bit a kind, tells the compiler which
+// kinds this pipeline is for, so that it keeps only theirs.
+
+override KINDS: u32 = 0xffffffffu;
+
+const SAMPLE: u32 = 0u;
+const NORMALISE_INPUT: u32 = 1u;
+const FORWARD_LINEAR: u32 = 2u;
+const FORWARD_RECTIFIED: u32 = 3u;
+const FORWARD_TANH: u32 = 4u;
+const FORWARD_NORMALISED: u32 = 5u;
+const FORWARD_INFERENCE: u32 = 6u;
+const TEMPORAL_DIFFERENCE: u32 = 7u;
+const POLICY_OBJECTIVE: u32 = 8u;
+const BACKWARD_RECTIFIED: u32 = 9u;
+const BACKWARD_TANH: u32 = 10u;
+const BACKWARD_NORMALISED: u32 = 11u;
+const BACKWARD_INPUT_NORM: u32 = 12u;
+const BACKWARD_PARAMETERS: u32 = 13u;
+const SOFT_UPDATE: u32 = 14u;
+const RESET_ENVIRONMENTS: u32 = 15u;
+const STEP_ENVIRONMENTS: u32 = 16u;
+const CLEAR_MEASUREMENTS: u32 = 17u;
+
+fn is(operation: Operation, kind: u32) -> bool {
+    return (KINDS & (1u << kind)) != 0u && operation.kind == kind;
+}
+
+fn execute(operation: Operation, agent: u32, unit: u32, lane: u32) {
+    if is(operation, SAMPLE) { sample_minibatch(operation, agent, unit, lane); }
+    if is(operation, NORMALISE_INPUT) { batch_norm_input(operation, agent, unit, lane); }
+    if is(operation, FORWARD_LINEAR) { dense_forward(operation, agent, unit, lane, LINEAR, false); }
+    if is(operation, FORWARD_RECTIFIED) { dense_forward(operation, agent, unit, lane, RECTIFIED, false); }
+    if is(operation, FORWARD_TANH) { dense_forward(operation, agent, unit, lane, SCALED_TANH, false); }
+    if is(operation, FORWARD_NORMALISED) { dense_forward_normalised(operation, agent, unit, lane); }
+    if is(operation, FORWARD_INFERENCE) { dense_forward(operation, agent, unit, lane, RECTIFIED, true); }
+    if is(operation, TEMPORAL_DIFFERENCE) { temporal_difference(operation, agent, lane); }
+    if is(operation, POLICY_OBJECTIVE) { policy_objective(operation, agent, lane); }
+    if is(operation, BACKWARD_RECTIFIED) { dense_backward_input(operation, agent, unit, lane, RECTIFIED); }
+    if is(operation, BACKWARD_TANH) { dense_backward_input(operation, agent, unit, lane, SCALED_TANH); }
+    if is(operation, BACKWARD_NORMALISED) { dense_backward_input_normalised(operation, agent, unit, lane, RECTIFIED); }
+    if is(operation, BACKWARD_INPUT_NORM) { dense_backward_input_normalised(operation, agent, unit, lane, LINEAR); }
+    if is(operation, BACKWARD_PARAMETERS) { dense_backward_parameters(operation, agent, unit, lane); }
+    if is(operation, SOFT_UPDATE) { soft_update(operation, agent, unit, lane); }
+    if is(operation, RESET_ENVIRONMENTS) { reset_environments(operation, agent, unit, lane); }
+    if is(operation, STEP_ENVIRONMENTS) { step_environments(operation, agent, lane); }
+    if is(operation, CLEAR_MEASUREMENTS) { clear_measurements(agent, lane); }
+}
+
+// After the host has copied the measurements: start their sums anew.
+fn clear_measurements(agent: u32, lane: u32) {
+    if lane == 0u {
+        agent_states[agent].measured_updates = 0u;
+        agent_states[agent].critic_loss = 0.0;
+        agent_states[agent].actor_loss = 0.0;
+        agent_states[agent].value = 0.0;
+        agent_states[agent].value_maximum = LOWEST;
+        agent_states[agent].absolute_td_error = 0.0;
+        agent_states[agent].saturated = 0.0;
+    }
+}
+
+// The layered plan: a dispatch a level of the program; y counts the operations of the level that share this pipeline.
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn layered(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let operation = operations[dispatch.first + workgroup.y];
+    if workgroup.x < operation.units {
+        execute(operation, workgroup.z, workgroup.x, lane);
+    }
+}

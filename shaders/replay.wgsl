@@ -1,0 +1,63 @@
+// The replay ring: Lillicrap et al. 2016, Algorithm 1, "store transition" and "sample a random minibatch".
+//
+// A ring an agent in `replay`; a transition is observation, action, reward, terminated, next observation. First in,
+// first out when full. `terminated` is never set by a time limit, unless the configuration asks for it.
+
+fn transition_address(agent: u32, slot: u32) -> u32 {
+    return agent * sizes.replay_stride + slot * sizes.transition_stride;
+}
+
+// The slot that the lane-th transition of this step goes to.
+fn push_slot(agent: u32, lane: u32) -> u32 {
+    return (agent_states[agent].replay_head + lane) % sizes.replay_capacity;
+}
+
+// After `count` transitions were written.
+fn advance_ring(agent: u32, count: u32) {
+    agent_states[agent].replay_head = (agent_states[agent].replay_head + count) % sizes.replay_capacity;
+    agent_states[agent].replay_length = min(agent_states[agent].replay_length + count, sizes.replay_capacity);
+}
+
+fn scatter(base: u32, column: u32, value: f32) {
+    activations[base + column / 4u][column % 4u] = value;
+}
+
+// One invocation a row of the minibatch, uniformly with replacement. With fewer transitions than a batch it takes each
+// one once; the host does not ask for that unless the configuration does.
+//   output   [rows, observation]  and again at `extra` where the critic reads its own copy in the policy step
+//   forward  [rows, observation]  the next observation
+//   normalised [rows, action]
+//   statistics [rows]             reward, terminated
+fn sample_minibatch(operation: Operation, agent: u32, unit: u32, lane: u32) {
+    let row = unit * WORKGROUP_SIZE + lane;
+    let length = agent_states[agent].replay_length;
+    let rows = min(length, operation.rows);
+    if row == 0u {
+        agent_states[agent].rows = rows;
+    }
+    if row >= rows {
+        return;
+    }
+    let h = hyper_parameters[agent];
+    let bits = philox(vec4u(agent_states[agent].updates, row, PURPOSE_SAMPLE, 0u), vec2u(h.seed_low, h.seed_high));
+    let slot = select(index_from_bits(bits.x, length), row, length < operation.rows);
+    let from_address = transition_address(agent, slot);
+    let slice = agent * sizes.activations_stride;
+    let observation = slice + operation.output + row * operation.output_stride;
+    let next_observation = slice + operation.forward + row * operation.forward_stride;
+    let action = slice + operation.normalised + row * operation.normalised_stride;
+    let o = sizes.observation_size;
+    let a = sizes.action_size;
+    for (var i = 0u; i < o; i++) {
+        let value = replay[from_address + i];
+        scatter(observation, i, value);
+        if operation.extra != 0xffffffffu {
+            scatter(slice + operation.extra + row * operation.extra_stride, i, value);
+        }
+        scatter(next_observation, i, replay[from_address + o + a + 2u + i]);
+    }
+    for (var i = 0u; i < a; i++) {
+        scatter(action, i, replay[from_address + o + i]);
+    }
+    activations[slice + operation.statistics + row] = vec4f(replay[from_address + o + a], replay[from_address + o + a + 1u], 0.0, 0.0);
+}

@@ -1,0 +1,206 @@
+// What every kernel sees: the operation table, the population's memory, and how both are laid out.
+//
+// A *program* is a list of operations recorded once. A dispatch names a run of them; workgroup (x, y, z) executes
+// unit x of operation `dispatch.first + y` for agent z. Every offset in an operation counts vec4s from the start of the
+// agent's own slice, every stride counts vec4s, and every matrix is row-major with rows padded with zeros to whole
+// vec4s, so that no inner loop has an edge. Padding stays zero because a zero input has a zero gradient.
+
+struct Operation {
+    kind: u32,
+    // 0 actor, 1 critic: whose learning rate and weight decay
+    network: u32,
+    // workgroups of work an agent
+    units: u32,
+    // column tiles a unit owns, where a unit owns whole columns
+    strip: u32,
+    flags: u32,
+    // rows of the left matrix; a minibatch operation uses the rows that were sampled
+    rows: u32,
+    // length of the reduction, vec4s (rows of the minibatch for a weight gradient)
+    inner: u32,
+    // columns of the output, vec4s
+    columns: u32,
+    input: u32,
+    input_stride: u32,
+    weights: u32,
+    weights_stride: u32,
+    bias: u32,
+    output: u32,
+    output_stride: u32,
+    // what the forward pass left where this gradient flows through: rectified activations, or actions
+    forward: u32,
+    forward_stride: u32,
+    // batch norm: (x - mean) / sqrt(variance + epsilon), kept for the backward pass
+    normalised: u32,
+    normalised_stride: u32,
+    // batch norm: scale, shift, running mean, running variance, one vector after the other in `parameters`
+    norm: u32,
+    // batch norm: mean and inverse standard deviation of this pass, one vector after the other in `activations`
+    statistics: u32,
+    // a second place to write to, by kind
+    extra: u32,
+    extra_stride: u32,
+    reserved: u32,
+}
+
+// Sizes that are the same for every agent. Strides are vec4s an agent, except where named otherwise.
+struct Sizes {
+    agents: u32,
+    environments: u32,
+    parameters_stride: u32,
+    // from an online parameter to the same parameter of its target network
+    target_offset: u32,
+    moments_stride: u32,
+    // from a parameter's first moment to its second moment, and to its recorded gradient
+    second_moment_offset: u32,
+    gradient_offset: u32,
+    activations_stride: u32,
+    // floats an agent, and floats a transition
+    replay_stride: u32,
+    transition_stride: u32,
+    replay_capacity: u32,
+    // floats an environment
+    environment_stride: u32,
+    batch_size: u32,
+    observation_size: u32,
+    action_size: u32,
+    time_limit: u32,
+    random_steps: u32,
+    flags: u32,
+    normalisation_epsilon: f32,
+    normalisation_decay: f32,
+}
+
+const RECORD_GRADIENTS: u32 = 1u;
+const STORE_UNCLIPPED_ACTIONS: u32 = 2u;
+const TRUNCATION_IS_TERMINAL: u32 = 4u;
+const RESET_NOISE: u32 = 8u;
+const PARTIAL_BATCHES: u32 = 16u;
+
+// One entry an agent; written by the host, never by a shader.
+struct HyperParameters {
+    seed_low: u32,
+    seed_high: u32,
+    gamma: f32,
+    tau: f32,
+    actor_learning_rate: f32,
+    critic_learning_rate: f32,
+    actor_weight_decay: f32,
+    critic_weight_decay: f32,
+    adam_beta1: f32,
+    adam_beta2: f32,
+    // 1 - beta, rounded once from float64: beta2 near 1 would lose four digits in float32
+    adam_one_minus_beta1: f32,
+    adam_one_minus_beta2: f32,
+    adam_epsilon: f32,
+    // 0: blend every update; C: copy every C updates
+    hard_update_every: u32,
+    // 0 none, 1 Gaussian, 2 Ornstein-Uhlenbeck
+    noise_kind: u32,
+    noise_sigma: f32,
+    ou_theta: f32,
+    ou_dt: f32,
+    // 1: sigma is a fraction of half the action range; 0: sigma is in units of the action
+    noise_is_relative: u32,
+    reserved: u32,
+}
+
+const EPISODE_LOG: u32 = 64u;
+
+// One entry an agent; advanced by the shaders, read by the host now and then.
+struct AgentState {
+    // steps taken by each of the agent's environments
+    steps: u32,
+    updates: u32,
+    replay_head: u32,
+    replay_length: u32,
+    // rows of the minibatch at hand
+    rows: u32,
+    // 1 - beta1^t, 1 - beta2^t
+    bias_correction1: f32,
+    bias_correction2: f32,
+    // this update's share of the online parameters in the target parameters
+    blend: f32,
+    // 0 while all is well, else why and at which update the agent stopped learning
+    halted: u32,
+    halted_at: u32,
+    episodes: u32,
+    reserved: u32,
+    // sums since the host last cleared them
+    measured_updates: u32,
+    critic_loss: f32,
+    actor_loss: f32,
+    value: f32,
+    value_maximum: f32,
+    absolute_td_error: f32,
+    saturated: f32,
+    // sum over the updates of the current episode of the largest value in the minibatch
+    episode_maximum_value: f32,
+    // return, length, sum of maximum values, number of the last episodes, by episode number modulo EPISODE_LOG
+    log: array<vec4f, EPISODE_LOG>,
+}
+
+struct Dispatch {
+    first: u32,
+}
+
+@group(0) @binding(0) var<uniform> sizes: Sizes;
+@group(0) @binding(1) var<storage, read> operations: array<Operation>;
+@group(0) @binding(2) var<storage, read> hyper_parameters: array<HyperParameters>;
+@group(0) @binding(3) var<storage, read_write> parameters: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> moments: array<vec4f>;
+@group(0) @binding(5) var<storage, read_write> activations: array<vec4f>;
+@group(0) @binding(6) var<storage, read_write> replay: array<f32>;
+@group(0) @binding(7) var<storage, read_write> environments: array<f32>;
+@group(0) @binding(8) var<storage, read_write> agent_states: array<AgentState>;
+@group(1) @binding(0) var<uniform> dispatch: Dispatch;
+
+override WORKGROUP_SIZE: u32 = 64u;
+// Scratch for fixed-order reductions, one entry an invocation; 256 is WebGPU's largest workgroup.
+var<workgroup> sh_reduce: array<vec4f, 256>;
+
+const ACTOR: u32 = 0u;
+const CRITIC: u32 = 1u;
+
+// Operation flags.
+// the rows are those of the minibatch, not `rows`
+const MINIBATCH_ROWS: u32 = 1u;
+// update the running statistics (and copy them to the target network)
+const UPDATE_RUNNING: u32 = 2u;
+// this layer's bias or shift is cancelled by a batch norm that follows: its gradient is zero
+const CANCELLED_BIAS: u32 = 4u;
+// gradient of the scale and shift wanted: take an Adam step with it
+const TRAIN_NORM: u32 = 8u;
+// evaluation: no noise, no replay
+const EVALUATION: u32 = 16u;
+// normalise with the running statistics
+const RUNNING_STATISTICS: u32 = 32u;
+
+fn operation_rows(operation: Operation, agent: u32) -> u32 {
+    if (operation.flags & MINIBATCH_ROWS) != 0u {
+        return agent_states[agent].rows;
+    }
+    return operation.rows;
+}
+
+// NaN and infinity have all exponent bits set. (x != x may be folded away under fast-math rules.)
+fn is_finite(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u;
+}
+
+fn all_finite(x: vec4f) -> bool {
+    return all((bitcast<vec4u>(x) & vec4u(0x7f800000u)) != vec4u(0x7f800000u));
+}
+
+// Reasons in AgentState.halted.
+const HALTED_LOSS: u32 = 1u;
+const HALTED_CRITIC_GRADIENT: u32 = 2u;
+const HALTED_ACTOR_GRADIENT: u32 = 3u;
+const HALTED_ENVIRONMENT: u32 = 4u;
+
+fn halt(agent: u32, reason: u32, update: u32) {
+    if agent_states[agent].halted == 0u {
+        agent_states[agent].halted = reason;
+        agent_states[agent].halted_at = update;
+    }
+}

@@ -1,0 +1,368 @@
+//! Every number a training run depends on, the three presets, and the checks that refuse impossible ones.
+
+use crate::error::{Error, Result};
+
+/// Where batch normalisation is applied (Ioffe & Szegedy 2015).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+pub enum BatchNorm {
+    /// Nowhere.
+    None,
+    /// Before the ReLU of every hidden layer of the actor, and of the critic's hidden layers before the action enters.
+    Hidden,
+    /// On the observation as well (Lillicrap et al. 2016, section 7).
+    InputAndHidden,
+}
+
+/// Which mean and variance a network normalises with while it learns. Acting always uses the running statistics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+pub enum Statistics {
+    /// Those of the minibatch at hand.
+    Batch,
+    /// The running averages, through which no gradient flows.
+    Running,
+}
+
+/// How the target networks follow the online networks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+pub enum TargetUpdate {
+    /// θ' ← τθ + (1 − τ)θ' after every update.
+    Soft,
+    /// θ' ← θ after every `n`-th update.
+    Hard(u32),
+}
+
+/// How the weights of the hidden layers start.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+pub enum Initialization {
+    /// Weights and biases uniform in ±1/√fan-in (Lillicrap et al. 2016, section 7).
+    FanIn,
+    /// Weights normal with this standard deviation, redrawn beyond two of them; biases zero (the seed program's layers).
+    TruncatedNormal(f32),
+}
+
+/// The noise added to the actor's output while it collects experience.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case", tag = "kind"))]
+pub enum Exploration {
+    /// None: the actor's own output.
+    None,
+    /// σ N(0, 1), independent at each step.
+    Gaussian {
+        /// Standard deviation.
+        sigma: f32,
+    },
+    /// x ← x − θ x dt + σ √dt N(0, 1) (Uhlenbeck & Ornstein 1930).
+    OrnsteinUhlenbeck {
+        /// Standard deviation a square root of time.
+        sigma: f32,
+        /// Rate of return to zero.
+        theta: f32,
+        /// Time between two steps.
+        dt: f32,
+    },
+}
+
+/// A named set of defaults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+pub enum Preset {
+    /// Small networks, whatever reaches a good policy soonest.
+    #[default]
+    Modern,
+    /// Lillicrap et al. 2016 as printed, batch normalisation included.
+    Paper,
+    /// The numbers of the 2017 TensorFlow program this project started from.
+    Seed,
+}
+
+impl Preset {
+    /// All presets.
+    pub const ALL: [Preset; 3] = [Preset::Modern, Preset::Paper, Preset::Seed];
+
+    /// The name used on the command line and in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Preset::Modern => "modern",
+            Preset::Paper => "paper",
+            Preset::Seed => "seed",
+        }
+    }
+}
+
+/// Everything a training run depends on, but for the environment's dynamics and the device.
+///
+/// Start from a preset and change what differs:
+///
+/// ```
+/// use ddpg_wgpu::{Config, Preset};
+/// let mut config = Config::preset(Preset::Modern);
+/// config.agents = 10;
+/// config.tau = 0.01;
+/// config.validate()?;
+/// # Ok::<(), ddpg_wgpu::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+#[non_exhaustive]
+pub struct Config {
+    /// Agents that train side by side; agent `i` uses seed `seed + i`.
+    pub agents: u32,
+    /// Environments an agent, all stepped in one dispatch.
+    pub environments: u32,
+    /// Seed of the first agent.
+    pub seed: u64,
+    /// Environment steps an agent, over all its environments.
+    pub steps: u64,
+    /// Widths of the actor's hidden layers.
+    pub actor_hidden: Vec<u32>,
+    /// Widths of the critic's hidden layers.
+    pub critic_hidden: Vec<u32>,
+    /// The critic's layer that the action enters at: 1 is the first hidden layer, 2 the second (seed and paper).
+    pub action_layer: u32,
+    /// How hidden layers start.
+    pub hidden_initialization: Initialization,
+    /// Output layers start uniform in ± this.
+    pub output_initialization: f32,
+    /// Where batch normalisation is applied.
+    pub batch_norm: BatchNorm,
+    /// Statistics of the online networks while they learn.
+    pub online_statistics: Statistics,
+    /// Statistics of the target networks.
+    pub target_statistics: Statistics,
+    /// Whether the running statistics follow the minibatch; `false` leaves them at mean 0 and variance 1.
+    pub update_running_statistics: bool,
+    /// Added to the variance.
+    pub batch_norm_epsilon: f32,
+    /// Share of the old running statistics kept at each update.
+    pub batch_norm_decay: f32,
+    /// Adam's step size for the actor.
+    pub actor_learning_rate: f32,
+    /// Adam's step size for the critic.
+    pub critic_learning_rate: f32,
+    /// Decay of Adam's first moment.
+    pub adam_beta1: f64,
+    /// Decay of Adam's second moment.
+    pub adam_beta2: f64,
+    /// Adam's ε, added after the bias-corrected root.
+    pub adam_epsilon: f32,
+    /// L2 penalty on the actor's weight matrices, added to their gradient.
+    pub actor_weight_decay: f32,
+    /// L2 penalty on the critic's weight matrices, added to their gradient.
+    pub critic_weight_decay: f32,
+    /// Discount factor γ.
+    pub gamma: f32,
+    /// Share of the online parameters in each soft update.
+    pub tau: f32,
+    /// How the targets follow.
+    pub target_update: TargetUpdate,
+    /// What the targets start from: 1 is a copy of the online networks, less blends them into a draw of their own.
+    pub initial_blend: f32,
+    /// Transitions a minibatch.
+    pub batch_size: u32,
+    /// Transitions the ring of an agent holds.
+    pub replay_capacity: u32,
+    /// Transitions in the ring before the first update.
+    pub learning_starts: u32,
+    /// Learn from fewer transitions than a batch while the ring holds no more.
+    pub partial_batches: bool,
+    /// Updates after each step of all of an agent's environments.
+    pub updates_per_iteration: u32,
+    /// Environment steps an agent, over all its environments, with uniformly random actions first.
+    pub random_steps: u32,
+    /// Exploration noise.
+    pub exploration: Exploration,
+    /// Noise counts in half action ranges (true) or in units of the action (false).
+    pub relative_noise: bool,
+    /// Ornstein–Uhlenbeck noise starts anew with each episode.
+    pub reset_noise: bool,
+    /// Store the action before it is clipped to its bounds.
+    pub store_unclipped_actions: bool,
+    /// Store the time limit as a terminal state.
+    pub truncation_is_terminal: bool,
+    /// Steps after which an episode is truncated; 0 takes the environment's own limit.
+    pub maximum_episode_length: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config::preset(Preset::Modern)
+    }
+}
+
+impl Config {
+    /// The numbers of a preset.
+    pub fn preset(preset: Preset) -> Self {
+        let paper = Config {
+            agents: 1,
+            environments: 1,
+            seed: 1,
+            steps: 30_000,
+            actor_hidden: vec![400, 300],
+            critic_hidden: vec![400, 300],
+            action_layer: 2,
+            hidden_initialization: Initialization::FanIn,
+            output_initialization: 3e-3,
+            batch_norm: BatchNorm::InputAndHidden,
+            online_statistics: Statistics::Batch,
+            target_statistics: Statistics::Batch,
+            update_running_statistics: true,
+            batch_norm_epsilon: 1e-5,
+            batch_norm_decay: 0.99,
+            actor_learning_rate: 1e-4,
+            critic_learning_rate: 1e-3,
+            adam_beta1: 0.9,
+            adam_beta2: 0.999,
+            adam_epsilon: 1e-8,
+            actor_weight_decay: 0.0,
+            critic_weight_decay: 1e-2,
+            gamma: 0.99,
+            tau: 1e-3,
+            target_update: TargetUpdate::Soft,
+            initial_blend: 1.0,
+            batch_size: 64,
+            replay_capacity: 1_000_000,
+            learning_starts: 64,
+            partial_batches: false,
+            updates_per_iteration: 1,
+            random_steps: 0,
+            exploration: Exploration::OrnsteinUhlenbeck { sigma: 0.2, theta: 0.15, dt: 1.0 },
+            relative_noise: true,
+            reset_noise: true,
+            store_unclipped_actions: false,
+            truncation_is_terminal: false,
+            maximum_episode_length: 0,
+        };
+        match preset {
+            Preset::Paper => paper,
+            Preset::Seed => Config {
+                seed: 1234,
+                hidden_initialization: Initialization::TruncatedNormal(0.02),
+                batch_norm: BatchNorm::Hidden,
+                online_statistics: Statistics::Running,
+                target_statistics: Statistics::Running,
+                update_running_statistics: false,
+                critic_weight_decay: 0.0,
+                initial_blend: 1e-3,
+                learning_starts: 65,
+                exploration: Exploration::OrnsteinUhlenbeck { sigma: 0.3, theta: 0.15, dt: 1e-2 },
+                relative_noise: false,
+                reset_noise: false,
+                store_unclipped_actions: true,
+                truncation_is_terminal: true,
+                maximum_episode_length: 1000,
+                ..paper
+            },
+            Preset::Modern => Config {
+                environments: 4,
+                steps: 40_000,
+                actor_hidden: vec![64, 64],
+                critic_hidden: vec![64, 64],
+                batch_norm: BatchNorm::None,
+                actor_learning_rate: 1e-3,
+                critic_learning_rate: 1e-3,
+                critic_weight_decay: 0.0,
+                tau: 5e-3,
+                replay_capacity: 100_000,
+                learning_starts: 1000,
+                random_steps: 1000,
+                exploration: Exploration::Gaussian { sigma: 0.1 },
+                ..paper
+            },
+        }
+    }
+
+    /// Rollouts (steps of all environments) that `steps` amounts to.
+    pub fn iterations(&self) -> u64 {
+        self.steps.div_ceil(u64::from(self.environments))
+    }
+
+    /// Refuses what cannot work, whatever the device.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the setting, its value and what would be right.
+    pub fn validate(&self) -> Result<()> {
+        let positive = [
+            ("agents", self.agents),
+            ("environments", self.environments),
+            ("batch_size", self.batch_size),
+            ("replay_capacity", self.replay_capacity),
+            ("updates_per_iteration", self.updates_per_iteration),
+        ];
+        for (name, value) in positive {
+            check(value > 0, || format!("{name} is 0; it must be at least 1"))?;
+        }
+        check(self.agents <= 65_535, || format!("agents ({}) exceeds 65535, the most workgroups a dispatch can have", self.agents))?;
+        for (name, widths) in [("actor_hidden", &self.actor_hidden), ("critic_hidden", &self.critic_hidden)] {
+            check(!widths.is_empty(), || format!("{name} is empty; a network needs at least one hidden layer, such as [64, 64]"))?;
+            for (layer, &width) in widths.iter().enumerate() {
+                check(width > 0, || format!("{name}: layer {} has width 0; every layer needs at least one unit", layer + 1))?;
+                check(width <= 65_536, || format!("{name}: layer {} has width {width}; at most 65536 is supported", layer + 1))?;
+            }
+        }
+        let layers = self.critic_hidden.len() as u32;
+        check((1..=layers).contains(&self.action_layer), || {
+            format!("action_layer is {}, but the critic has {layers} hidden layers: choose from 1 to {layers}", self.action_layer)
+        })?;
+        check(self.batch_size <= self.replay_capacity, || {
+            format!("batch_size ({}) exceeds replay_capacity ({})", self.batch_size, self.replay_capacity)
+        })?;
+        check(self.environments <= self.replay_capacity, || {
+            format!("environments ({}) exceeds replay_capacity ({}): one step would overwrite itself", self.environments, self.replay_capacity)
+        })?;
+        check(self.learning_starts <= self.replay_capacity, || {
+            format!("learning_starts ({}) exceeds replay_capacity ({}): learning would never start", self.learning_starts, self.replay_capacity)
+        })?;
+        let unit = [
+            ("gamma", self.gamma, "0 to 1"),
+            ("tau", self.tau, "0 to 1"),
+            ("initial_blend", self.initial_blend, "0 to 1"),
+            ("batch_norm_decay", self.batch_norm_decay, "0 to 1"),
+        ];
+        for (name, value, range) in unit {
+            check((0.0..=1.0).contains(&value), || format!("{name} is {value}; it must lie in {range}"))?;
+        }
+        let not_negative = [
+            ("actor_learning_rate", self.actor_learning_rate),
+            ("critic_learning_rate", self.critic_learning_rate),
+            ("actor_weight_decay", self.actor_weight_decay),
+            ("critic_weight_decay", self.critic_weight_decay),
+            ("output_initialization", self.output_initialization),
+        ];
+        for (name, value) in not_negative {
+            check(value >= 0.0 && value.is_finite(), || format!("{name} is {value}; it must be finite and not negative"))?;
+        }
+        for (name, value) in [("batch_norm_epsilon", self.batch_norm_epsilon), ("adam_epsilon", self.adam_epsilon)] {
+            check(value > 0.0 && value.is_finite(), || format!("{name} is {value}; it must be finite and above 0"))?;
+        }
+        for (name, value) in [("adam_beta1", self.adam_beta1), ("adam_beta2", self.adam_beta2)] {
+            check((0.0..1.0).contains(&value), || format!("{name} is {value}; it must lie in 0 to 1, 1 excluded"))?;
+        }
+        if let TargetUpdate::Hard(every) = self.target_update {
+            check(every > 0, || "target_update is every 0 updates; it must be at least every 1".into())?;
+        }
+        if let Initialization::TruncatedNormal(deviation) = self.hidden_initialization {
+            check(deviation > 0.0 && deviation.is_finite(), || {
+                format!("hidden_initialization has a standard deviation of {deviation}; it must be finite and above 0")
+            })?;
+        }
+        let noise = match self.exploration {
+            Exploration::None => vec![],
+            Exploration::Gaussian { sigma } => vec![("exploration sigma", sigma)],
+            Exploration::OrnsteinUhlenbeck { sigma, theta, dt } => {
+                vec![("exploration sigma", sigma), ("exploration theta", theta), ("exploration dt", dt)]
+            }
+        };
+        for (name, value) in noise {
+            check(value >= 0.0 && value.is_finite(), || format!("{name} is {value}; it must be finite and not negative"))?;
+        }
+        Ok(())
+    }
+}
+
+fn check(holds: bool, message: impl FnOnce() -> String) -> Result<()> {
+    if holds { Ok(()) } else { Err(Error::config(message())) }
+}

@@ -1,0 +1,205 @@
+//! The learn program: one DDPG update (Lillicrap et al. 2016, Algorithm 1), written in the order of the paper.
+
+use crate::config::Config;
+use crate::kernels::{Kernel, Kernels};
+use crate::network::{Activations, Allocator, Builder, Gradients, Matrix, Mode, Network, Pass, vec4s};
+use crate::program::{Access, Operation, Step, Steps, flag};
+
+/// Both networks' places in an agent's parameters: the online networks and the bounds, then the same for the targets.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Networks {
+    pub actor: Network,
+    pub critic: Network,
+    /// Half range, then centre, of each action.
+    pub bounds: u32,
+    /// vec4s of the online half; also the distance to the target half.
+    pub length: u32,
+}
+
+impl Networks {
+    pub fn new(config: &Config, environment: &crate::Environment) -> Self {
+        use crate::network::Role;
+        let mut allocator = Allocator::default();
+        let mut actor = Network::new(Role::Actor, config, environment, &mut allocator);
+        let critic = Network::new(Role::Critic, config, environment, &mut allocator);
+        let bounds = allocator.vector(2 * vec4s(environment.action_size()));
+        actor.bounds = bounds;
+        Self { actor, critic, bounds, length: allocator.used }
+    }
+}
+
+/// Every intermediate of an update that a test or a metric may want to see.
+#[derive(Debug, Clone)]
+pub(crate) struct Update {
+    pub observation: Matrix,
+    pub next_observation: Matrix,
+    /// The actions of the minibatch, in place beside the critic's activations.
+    pub action: Matrix,
+    /// Reward, terminated, TD target, TD error: one vec4 a row.
+    pub rewards: Matrix,
+    pub target_action: Matrix,
+    pub target_value: Matrix,
+    pub value: Matrix,
+    pub policy_action: Matrix,
+    pub policy_value: Matrix,
+    /// dJ/da, still divided by the rows and negated.
+    pub action_gradient: Matrix,
+    /// vec4s of activations an agent.
+    pub length: u32,
+    pub steps: Steps,
+}
+
+impl Update {
+    /// Lays out the activations of an update and writes its steps.
+    pub fn new(config: &Config, networks: &Networks, kernels: &Kernels) -> Self {
+        let rows = config.batch_size;
+        let Networks { actor, critic, bounds, length: target_offset } = networks;
+        let (bounds, target_offset) = (*bounds, *target_offset);
+        let mut memory = Allocator::default();
+        let observation_columns = vec4s(actor.observation_size);
+        let action_columns = vec4s(actor.action_size);
+        // where the action enters at the first layer, and nothing normalises before it, the critic reads it beside the
+        // observation; the policy step then needs an observation of its own
+        let enters_first = critic.action_layer() == Some(0) && critic.input_norm.is_none();
+        let observation_stride = observation_columns + if enters_first { action_columns } else { 0 };
+        let with_room = memory.matrix(rows, observation_stride);
+        let next_with_room = memory.matrix(rows, observation_stride);
+        let policy_with_room = if enters_first { memory.matrix(rows, observation_stride) } else { with_room };
+        let observation = with_room.window(0, observation_columns);
+        let next_observation = next_with_room.window(0, observation_columns);
+        let policy_observation = policy_with_room.window(0, observation_columns);
+        let rewards = memory.matrix(rows, 1);
+        let action_gradient = memory.matrix(rows, action_columns);
+
+        let target_actor = Activations::new(actor, next_observation, &mut memory);
+        let target_critic = Activations::new(critic, next_with_room, &mut memory);
+        let critic_pass = Activations::new(critic, with_room, &mut memory);
+        let actor_pass = Activations::new(actor, observation, &mut memory);
+        let policy_pass = Activations::new(critic, policy_with_room, &mut memory);
+        let critic_gradients = Gradients::new(critic, rows, &mut memory);
+        let policy_gradients = Gradients::new(critic, rows, &mut memory);
+        let actor_gradients = Gradients::new(actor, rows, &mut memory);
+
+        let place = |activations: &Activations| activations.action(critic).unwrap_or(activations.output);
+        let action = place(&critic_pass);
+        let target_action = place(&target_critic);
+        let policy_action = place(&policy_pass);
+
+        let online = |update_running| Pass {
+            parameters: 0,
+            mode: Mode::Learning { statistics: config.online_statistics, update_running },
+            flags: flag::MINIBATCH_ROWS,
+        };
+        let follow = online(config.update_running_statistics);
+        let leave = online(false);
+        let target = Pass { parameters: target_offset, mode: Mode::Learning { statistics: config.target_statistics, update_running: false }, ..leave };
+        let actor_builder = Builder { network: actor, kernels, target_offset };
+        let critic_builder = Builder { network: critic, kernels, target_offset };
+        let output = |activations: &Activations| activations.output;
+        let last = |gradients: &Gradients| gradients.layers[gradients.layers.len() - 1];
+
+        let mut steps = Vec::new();
+        // sample a minibatch of transitions (s, a, r, s')
+        steps.push(sample(kernels, observation, next_observation, action, rewards, enters_first.then_some(policy_observation)));
+        // y = r + gamma (1 - terminated) Q'(s', mu'(s'))
+        actor_builder.forward(&mut steps, target, next_observation, &target_actor, Some(target_action));
+        critic_builder.forward(&mut steps, target, next_observation, &target_critic, None);
+        // update the critic by minimising the mean of (y - Q(s, a))^2
+        critic_builder.forward(&mut steps, follow, observation, &critic_pass, None);
+        steps.push(temporal_difference(output(&critic_pass), output(&target_critic), rewards, last(&critic_gradients)));
+        critic_builder.backward_hidden(&mut steps, leave, &critic_pass, &critic_gradients, 0, true);
+        critic_builder.backward_parameters(&mut steps, leave, &critic_pass, &critic_gradients);
+        // update the actor along grad_a Q(s, mu(s)) grad mu(s), through the critic as it is now
+        actor_builder.forward(&mut steps, follow, observation, &actor_pass, Some(policy_action));
+        critic_builder.forward(&mut steps, leave, policy_observation, &policy_pass, None);
+        steps.push(policy_objective(output(&policy_pass), policy_action, bounds, last(&policy_gradients)));
+        let action_layer = critic.action_layer().unwrap_or(0);
+        critic_builder.backward_hidden(&mut steps, leave, &policy_pass, &policy_gradients, action_layer, false);
+        critic_builder.backward_action(&mut steps, leave, &policy_pass, &policy_gradients, bounds, last(&actor_gradients), action_gradient);
+        actor_builder.backward_hidden(&mut steps, leave, &actor_pass, &actor_gradients, 0, true);
+        // each Adam step has blended its parameters into the target networks
+        actor_builder.backward_parameters(&mut steps, leave, &actor_pass, &actor_gradients);
+
+        Self {
+            observation,
+            next_observation,
+            action,
+            rewards,
+            target_action,
+            target_value: output(&target_critic),
+            value: output(&critic_pass),
+            policy_action,
+            policy_value: output(&policy_pass),
+            action_gradient,
+            length: memory.used,
+            steps: Steps(steps),
+        }
+    }
+}
+
+fn sample(kernels: &Kernels, observation: Matrix, next_observation: Matrix, action: Matrix, rewards: Matrix, policy_observation: Option<Matrix>) -> Step {
+    let mut writes = vec![observation.access(), next_observation.access(), action.access(), rewards.access(), Access::Agent];
+    writes.extend(policy_observation.map(Matrix::access));
+    Step {
+        operation: Operation {
+            kind: Kernel::Sample as u32,
+            units: observation.rows.div_ceil(kernels.workgroup_size),
+            rows: observation.rows,
+            output: observation.offset,
+            output_stride: observation.stride,
+            forward: next_observation.offset,
+            forward_stride: next_observation.stride,
+            normalised: action.offset,
+            normalised_stride: action.stride,
+            statistics: rewards.offset,
+            extra: policy_observation.map_or(u32::MAX, |matrix| matrix.offset),
+            extra_stride: policy_observation.map_or(0, |matrix| matrix.stride),
+            ..Default::default()
+        },
+        reads: vec![Access::Agent],
+        writes,
+    }
+}
+
+fn temporal_difference(value: Matrix, target_value: Matrix, rewards: Matrix, d_value: Matrix) -> Step {
+    Step {
+        operation: Operation {
+            kind: Kernel::TemporalDifference as u32,
+            units: 1,
+            flags: flag::MINIBATCH_ROWS,
+            rows: value.rows,
+            input: value.offset,
+            input_stride: value.stride,
+            forward: target_value.offset,
+            forward_stride: target_value.stride,
+            statistics: rewards.offset,
+            output: d_value.offset,
+            output_stride: d_value.stride,
+            ..Default::default()
+        },
+        reads: vec![value.access(), target_value.access(), rewards.access(), Access::Agent],
+        writes: vec![rewards.access(), d_value.access(), Access::Agent],
+    }
+}
+
+fn policy_objective(value: Matrix, action: Matrix, bounds: u32, d_value: Matrix) -> Step {
+    Step {
+        operation: Operation {
+            kind: Kernel::PolicyObjective as u32,
+            units: 1,
+            flags: flag::MINIBATCH_ROWS,
+            rows: value.rows,
+            columns: action.columns,
+            input: value.offset,
+            input_stride: value.stride,
+            forward: action.offset,
+            forward_stride: action.stride,
+            norm: bounds,
+            output: d_value.offset,
+            output_stride: d_value.stride,
+            ..Default::default()
+        },
+        reads: vec![value.access(), action.access(), Access::Agent],
+        writes: vec![d_value.access(), Access::Agent],
+    }
+}

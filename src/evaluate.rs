@@ -1,0 +1,135 @@
+//! Deterministic evaluation: many episodes at once, without noise, on environments and starting states of its own.
+
+use crate::error::{Error, Result};
+use crate::memory::{AgentState, Memory, RoleBuffers, Sizes, read_blocking, storage, wait_blocking};
+use crate::network::Allocator;
+use crate::population::{Population, environment_stride, time_limit};
+use crate::rollout::Rollout;
+use crate::trainer::Trainer;
+use bytemuck::Zeroable;
+
+/// The returns of one agent's evaluation episodes.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Evaluation {
+    /// The agent's number.
+    pub agent: u32,
+    /// Its training seed.
+    pub seed: u64,
+    /// Mean of the returns.
+    pub mean_return: f64,
+    /// Their standard deviation (n − 1).
+    pub standard_deviation: f64,
+    /// Standard deviation of the mean.
+    pub standard_error: f64,
+    /// Lowest return.
+    pub min: f64,
+    /// Highest return.
+    pub max: f64,
+    /// Every return.
+    pub returns: Vec<f32>,
+}
+
+impl Evaluation {
+    fn new(agent: u32, seed: u64, returns: Vec<f32>) -> Self {
+        let count = returns.len() as f64;
+        let mean_return = returns.iter().map(|&r| f64::from(r)).sum::<f64>() / count;
+        let squares = returns.iter().map(|&r| (f64::from(r) - mean_return).powi(2)).sum::<f64>();
+        let standard_deviation = if returns.len() > 1 { (squares / (count - 1.0)).sqrt() } else { 0.0 };
+        Self {
+            agent,
+            seed,
+            mean_return,
+            standard_deviation,
+            standard_error: standard_deviation / count.sqrt(),
+            min: returns.iter().copied().fold(f32::INFINITY, f32::min).into(),
+            max: returns.iter().copied().fold(f32::NEG_INFINITY, f32::max).into(),
+            returns,
+        }
+    }
+}
+
+/// Bytes of activations an evaluation may take: as many episodes run at once as fit.
+const ACTIVATION_BYTES: u64 = 64 << 20;
+
+/// Steps recorded into one submission.
+const STEPS_A_SUBMISSION: u32 = 25;
+
+impl Trainer {
+    /// Runs `episodes` episodes of every agent's actor as it stands, batch norm in inference mode, from starting states
+    /// drawn from `seed`, the same for every agent, and waits for their returns. Training is left untouched.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for no episodes, [`Error::Gpu`] where the device fails.
+    pub fn evaluate_blocking(&self, episodes: u32, seed: u32) -> Result<Vec<Evaluation>> {
+        evaluate(&self.population, episodes, seed)
+    }
+}
+
+fn evaluate(population: &Population, episodes: u32, seed: u32) -> Result<Vec<Evaluation>> {
+    if episodes == 0 {
+        return Err(Error::config("evaluation of 0 episodes; ask for at least 1"));
+    }
+    let agents = population.config.agents;
+    let limit = time_limit(&population.config, &population.environment);
+    let probe = |environments| {
+        let mut activations = Allocator::default();
+        let rollout = Rollout::new(&population.networks, &population.kernels, environments, Some(seed), &mut activations);
+        (rollout, activations.used)
+    };
+    let bytes_an_episode = 16 * u64::from(probe(1).1) * u64::from(agents);
+    let at_once = (ACTIVATION_BYTES / bytes_an_episode).clamp(1, u64::from(episodes)) as u32;
+    let (rollout, activations) = probe(at_once);
+    let mut table = Vec::new();
+    let reset = rollout.reset.schedule(&mut table);
+    let step = rollout.steps.schedule(&mut table);
+    let (device, queue) = (&population.device, &population.queue);
+    let stride = environment_stride(&population.environment);
+    let each = |floats: u64, what| storage(device, what, 4 * floats * u64::from(agents), "evaluate fewer agents at once");
+    let floats_environments = u64::from(stride) * u64::from(at_once);
+    let buffers = RoleBuffers {
+        parameters: population.memory.buffers.parameters.clone(),
+        hyper_parameters: population.memory.buffers.hyper_parameters.clone(),
+        moments: each(4, "evaluation moments")?,
+        activations: each(4 * u64::from(activations), "evaluation activations")?,
+        replay: each(4, "evaluation replay")?,
+        environments: each(floats_environments, "evaluation environments")?,
+        agent_states: each(size_of::<AgentState>() as u64 / 4, "evaluation counters")?,
+    };
+    queue.write_buffer(&buffers.agent_states, 0, bytemuck::cast_slice(&vec![AgentState::zeroed(); agents as usize]));
+    let sizes = Sizes { environments: at_once, activations_stride: activations, replay_capacity: 1, time_limit: limit, ..population.memory.sizes };
+    let memory = Memory::new(device, queue, &population.kernels, sizes, &table, buffers);
+
+    let mut returns = vec![Vec::with_capacity(episodes as usize); agents as usize];
+    let finished = (population.environment.state_size + population.environment.action_size()) as usize + 2;
+    for _ in 0..episodes.div_ceil(at_once) {
+        let mut left = limit;
+        while left > 0 {
+            let now = left.min(STEPS_A_SUBMISSION);
+            let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("evaluate") });
+            {
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("evaluate"), timestamp_writes: None });
+                pass.set_bind_group(0, &memory.bind_group, &[]);
+                if left == limit {
+                    reset.record(&mut pass, &population.kernels, &memory.table, agents);
+                }
+                for _ in 0..now {
+                    step.record(&mut pass, &population.kernels, &memory.table, agents);
+                }
+            }
+            queue.submit([encoder.finish()]);
+            wait_blocking(device)?;
+            left -= now;
+        }
+        let bytes = 4 * floats_environments * u64::from(agents);
+        let environments: Vec<f32> = read_blocking(device, queue, &memory.buffers.environments, 0..bytes)?;
+        for (agent, environments) in environments.chunks(floats_environments as usize).enumerate() {
+            returns[agent].extend(environments.chunks(stride as usize).map(|environment| environment[finished]));
+        }
+    }
+    let evaluations = returns.into_iter().enumerate().map(|(agent, mut returns)| {
+        returns.truncate(episodes as usize);
+        Evaluation::new(agent as u32, population.hyper_parameters[agent].seed, returns)
+    });
+    Ok(evaluations.collect())
+}

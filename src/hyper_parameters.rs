@@ -1,0 +1,118 @@
+//! What may differ from agent to agent of one population.
+
+use crate::config::{Config, Exploration, TargetUpdate};
+use bytemuck::{Pod, Zeroable};
+
+/// One agent's own settings. A population of `n` agents has `n` of these; sizes of networks, batches and buffers are
+/// shared.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct HyperParameters {
+    /// Seed of the agent's initial parameters, noise, minibatches and environments.
+    pub seed: u64,
+    /// Discount factor γ.
+    pub gamma: f32,
+    /// Share of the online parameters in each soft update.
+    pub tau: f32,
+    /// Adam's step size for the actor.
+    pub actor_learning_rate: f32,
+    /// Adam's step size for the critic.
+    pub critic_learning_rate: f32,
+    /// L2 penalty on the actor's weight matrices.
+    pub actor_weight_decay: f32,
+    /// L2 penalty on the critic's weight matrices.
+    pub critic_weight_decay: f32,
+    /// Decay of Adam's first moment.
+    pub adam_beta1: f64,
+    /// Decay of Adam's second moment.
+    pub adam_beta2: f64,
+    /// Adam's ε, added after the bias-corrected root.
+    pub adam_epsilon: f32,
+    /// How the targets follow.
+    pub target_update: TargetUpdate,
+    /// Exploration noise.
+    pub exploration: Exploration,
+    /// Noise counts in half action ranges (true) or in units of the action (false).
+    pub relative_noise: bool,
+}
+
+impl HyperParameters {
+    /// The settings of agent `agent` as `config` gives them: all alike, but for the seed.
+    pub fn of_agent(config: &Config, agent: u32) -> Self {
+        Self {
+            seed: config.seed.wrapping_add(u64::from(agent)),
+            gamma: config.gamma,
+            tau: config.tau,
+            actor_learning_rate: config.actor_learning_rate,
+            critic_learning_rate: config.critic_learning_rate,
+            actor_weight_decay: config.actor_weight_decay,
+            critic_weight_decay: config.critic_weight_decay,
+            adam_beta1: config.adam_beta1,
+            adam_beta2: config.adam_beta2,
+            adam_epsilon: config.adam_epsilon,
+            target_update: config.target_update,
+            exploration: config.exploration,
+            relative_noise: config.relative_noise,
+        }
+    }
+
+    pub(crate) fn raw(&self) -> RawHyperParameters {
+        let (noise_kind, noise_sigma, ou_theta, ou_dt) = match self.exploration {
+            Exploration::None => (0, 0.0, 0.0, 0.0),
+            Exploration::Gaussian { sigma } => (1, sigma, 0.0, 0.0),
+            Exploration::OrnsteinUhlenbeck { sigma, theta, dt } => (2, sigma, theta, dt),
+        };
+        RawHyperParameters {
+            seed_low: self.seed as u32,
+            seed_high: (self.seed >> 32) as u32,
+            gamma: self.gamma,
+            tau: self.tau,
+            actor_learning_rate: self.actor_learning_rate,
+            critic_learning_rate: self.critic_learning_rate,
+            actor_weight_decay: self.actor_weight_decay,
+            critic_weight_decay: self.critic_weight_decay,
+            adam_beta1: self.adam_beta1 as f32,
+            adam_beta2: self.adam_beta2 as f32,
+            adam_one_minus_beta1: (1.0 - self.adam_beta1) as f32,
+            adam_one_minus_beta2: (1.0 - self.adam_beta2) as f32,
+            adam_epsilon: self.adam_epsilon,
+            hard_update_every: match self.target_update {
+                TargetUpdate::Soft => 0,
+                TargetUpdate::Hard(every) => every,
+            },
+            noise_kind,
+            noise_sigma,
+            ou_theta,
+            ou_dt,
+            noise_is_relative: self.relative_noise.into(),
+            reserved: 0,
+        }
+    }
+}
+
+/// Twin of `struct HyperParameters` in `shaders/shared/bindings.wgsl`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
+#[allow(missing_docs)]
+pub struct RawHyperParameters {
+    pub seed_low: u32,
+    pub seed_high: u32,
+    pub gamma: f32,
+    pub tau: f32,
+    pub actor_learning_rate: f32,
+    pub critic_learning_rate: f32,
+    pub actor_weight_decay: f32,
+    pub critic_weight_decay: f32,
+    pub adam_beta1: f32,
+    pub adam_beta2: f32,
+    pub adam_one_minus_beta1: f32,
+    pub adam_one_minus_beta2: f32,
+    pub adam_epsilon: f32,
+    pub hard_update_every: u32,
+    pub noise_kind: u32,
+    pub noise_sigma: f32,
+    pub ou_theta: f32,
+    pub ou_dt: f32,
+    pub noise_is_relative: u32,
+    pub reserved: u32,
+}

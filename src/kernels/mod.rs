@@ -1,0 +1,163 @@
+//! The kernels: one WGSL module, a pipeline for each kind of operation, and the bindings they all share.
+
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+use crate::shader;
+use std::num::NonZeroU64;
+
+/// The kinds of operation, as in `shaders/program.wgsl`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub(crate) enum Kernel {
+    Sample,
+    NormaliseInput,
+    ForwardLinear,
+    ForwardRectified,
+    ForwardTanh,
+    ForwardNormalised,
+    ForwardInference,
+    TemporalDifference,
+    PolicyObjective,
+    BackwardRectified,
+    BackwardTanh,
+    BackwardNormalised,
+    BackwardInputNorm,
+    BackwardParameters,
+    SoftUpdate,
+    ResetEnvironments,
+    StepEnvironments,
+    ClearMeasurements,
+}
+
+impl Kernel {
+    pub const ALL: [Kernel; 18] = [
+        Kernel::Sample,
+        Kernel::NormaliseInput,
+        Kernel::ForwardLinear,
+        Kernel::ForwardRectified,
+        Kernel::ForwardTanh,
+        Kernel::ForwardNormalised,
+        Kernel::ForwardInference,
+        Kernel::TemporalDifference,
+        Kernel::PolicyObjective,
+        Kernel::BackwardRectified,
+        Kernel::BackwardTanh,
+        Kernel::BackwardNormalised,
+        Kernel::BackwardInputNorm,
+        Kernel::BackwardParameters,
+        Kernel::SoftUpdate,
+        Kernel::ResetEnvironments,
+        Kernel::StepEnvironments,
+        Kernel::ClearMeasurements,
+    ];
+
+    pub fn from_kind(kind: u32) -> Self {
+        Self::ALL[kind as usize]
+    }
+
+    /// The name of its constant in `shaders/program.wgsl`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kernel::Sample => "SAMPLE",
+            Kernel::NormaliseInput => "NORMALISE_INPUT",
+            Kernel::ForwardLinear => "FORWARD_LINEAR",
+            Kernel::ForwardRectified => "FORWARD_RECTIFIED",
+            Kernel::ForwardTanh => "FORWARD_TANH",
+            Kernel::ForwardNormalised => "FORWARD_NORMALISED",
+            Kernel::ForwardInference => "FORWARD_INFERENCE",
+            Kernel::TemporalDifference => "TEMPORAL_DIFFERENCE",
+            Kernel::PolicyObjective => "POLICY_OBJECTIVE",
+            Kernel::BackwardRectified => "BACKWARD_RECTIFIED",
+            Kernel::BackwardTanh => "BACKWARD_TANH",
+            Kernel::BackwardNormalised => "BACKWARD_NORMALISED",
+            Kernel::BackwardInputNorm => "BACKWARD_INPUT_NORM",
+            Kernel::BackwardParameters => "BACKWARD_PARAMETERS",
+            Kernel::SoftUpdate => "SOFT_UPDATE",
+            Kernel::ResetEnvironments => "RESET_ENVIRONMENTS",
+            Kernel::StepEnvironments => "STEP_ENVIRONMENTS",
+            Kernel::ClearMeasurements => "CLEAR_MEASUREMENTS",
+        }
+    }
+}
+
+/// Rows and vec4 columns of the register tile, as in `shaders/shared/tile_8x8.wgsl`.
+pub(crate) const TILE_ROWS: u32 = 8;
+pub(crate) const TILE_COLUMNS: u32 = 2;
+
+/// Compiled pipelines for one environment on one device.
+#[derive(Debug)]
+pub(crate) struct Kernels {
+    pub memory_layout: wgpu::BindGroupLayout,
+    pub dispatch_layout: wgpu::BindGroupLayout,
+    pub workgroup_size: u32,
+    /// Bytes between two entries of the dispatch table.
+    pub dispatch_alignment: u32,
+    pipelines: Vec<wgpu::ComputePipeline>,
+}
+
+impl Kernels {
+    /// Checks the environment's WGSL and compiles every kernel with it.
+    ///
+    /// # Errors
+    /// [`Error::Shader`] for WGSL that does not hold; [`Error::Limit`] where the device offers less than WebGPU's defaults.
+    pub fn new(device: &wgpu::Device, environment: &Environment, workgroup_size: u32) -> Result<Self> {
+        let limits = device.limits();
+        if limits.max_storage_buffers_per_shader_stage < 8 {
+            return Err(Error::Limit {
+                what: "the kernels' binding layout".into(),
+                needed: "8 storage buffers a stage".into(),
+                offered: format!("{}", limits.max_storage_buffers_per_shader_stage),
+                remedy: "open the device with WebGPU's default limits or more".into(),
+            });
+        }
+        let source = shader::assemble(environment)?.source;
+        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some("ddpg-wgpu"),
+            source: wgpu::ShaderSource::Wgsl(source.into()),
+        });
+        let entry = |binding, ty, dynamic, size| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: dynamic, min_binding_size: size },
+            count: None,
+        };
+        let storage = |read_only| wgpu::BufferBindingType::Storage { read_only };
+        let memory: Vec<_> = (0..9)
+            .map(|binding| match binding {
+                0 => entry(0, wgpu::BufferBindingType::Uniform, false, None),
+                1 | 2 => entry(binding, storage(true), false, None),
+                _ => entry(binding, storage(false), false, None),
+            })
+            .collect();
+        let bind_group_layout = |label, entries: &[_]| device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries });
+        let memory_layout = bind_group_layout("memory", &memory);
+        let dispatch_layout = bind_group_layout("dispatch", &[entry(0, wgpu::BufferBindingType::Uniform, true, NonZeroU64::new(16))]);
+        let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some("ddpg-wgpu"),
+            bind_group_layouts: &[Some(&memory_layout), Some(&dispatch_layout)],
+            immediate_size: 0,
+        });
+        let pipelines = Kernel::ALL
+            .iter()
+            .map(|&kernel| {
+                device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                    label: Some(kernel.name()),
+                    layout: Some(&layout),
+                    module: &module,
+                    entry_point: Some("layered"),
+                    compilation_options: wgpu::PipelineCompilationOptions {
+                        constants: &[("KINDS", f64::from(1u32 << kernel as u32)), ("WORKGROUP_SIZE", f64::from(workgroup_size))],
+                        // every kernel writes its workgroup memory before it reads it
+                        zero_initialize_workgroup_memory: false,
+                    },
+                    cache: None,
+                })
+            })
+            .collect();
+        Ok(Self { memory_layout, dispatch_layout, workgroup_size, dispatch_alignment: limits.min_uniform_buffer_offset_alignment.max(16), pipelines })
+    }
+
+    pub fn pipeline(&self, kernel: Kernel) -> &wgpu::ComputePipeline {
+        &self.pipelines[kernel as usize]
+    }
+}

@@ -1,0 +1,28 @@
+//! Deterministic policy gradients in hand-written WGSL.
+mod config;
+mod ddpg;
+pub mod environment;
+mod error;
+mod evaluate;
+mod gpu;
+mod hyper_parameters;
+mod kernels;
+mod memory;
+mod network;
+mod population;
+mod program;
+mod random;
+mod rollout;
+mod shader;
+mod trainer;
+
+pub use config::{BatchNorm, Config, Exploration, Initialization, Preset, Statistics, TargetUpdate};
+pub use environment::Environment;
+pub use error::{Error, Result};
+pub use evaluate::Evaluation;
+pub use gpu::{Gpu, NO_ADAPTER_HELP, adapters_blocking, describe};
+pub use hyper_parameters::HyperParameters;
+pub use population::Population;
+pub use random::{Philox, philox};
+pub use trainer::{Episode, HaltReason, Halted, Measurements, Trainer};
+pub use wgpu;

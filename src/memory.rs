@@ -1,0 +1,191 @@
+//! A population's memory on the device: the role buffers, each with a leading agent axis, and the bind groups over them.
+
+use crate::error::{Error, Result};
+use crate::kernels::Kernels;
+use crate::program::Operation;
+use bytemuck::{Pod, Zeroable};
+use std::ops::Range;
+
+/// Twin of `struct Sizes` in `shaders/shared/bindings.wgsl`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Pod, Zeroable)]
+#[allow(missing_docs)]
+pub struct Sizes {
+    pub agents: u32,
+    pub environments: u32,
+    pub parameters_stride: u32,
+    pub target_offset: u32,
+    pub moments_stride: u32,
+    pub second_moment_offset: u32,
+    pub gradient_offset: u32,
+    pub activations_stride: u32,
+    pub replay_stride: u32,
+    pub transition_stride: u32,
+    pub replay_capacity: u32,
+    pub environment_stride: u32,
+    pub batch_size: u32,
+    pub observation_size: u32,
+    pub action_size: u32,
+    pub time_limit: u32,
+    pub random_steps: u32,
+    pub flags: u32,
+    pub normalisation_epsilon: f32,
+    pub normalisation_decay: f32,
+}
+
+/// `Sizes::flags`, as in `shaders/shared/bindings.wgsl`.
+pub(crate) mod option {
+    pub const RECORD_GRADIENTS: u32 = 1;
+    pub const STORE_UNCLIPPED_ACTIONS: u32 = 2;
+    pub const TRUNCATION_IS_TERMINAL: u32 = 4;
+    pub const RESET_NOISE: u32 = 8;
+}
+
+/// Finished episodes an agent's state remembers.
+pub(crate) const EPISODE_LOG: usize = 64;
+
+/// Twin of `struct AgentState` in `shaders/shared/bindings.wgsl`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
+#[allow(missing_docs)]
+pub struct AgentState {
+    pub steps: u32,
+    pub updates: u32,
+    pub replay_head: u32,
+    pub replay_length: u32,
+    pub rows: u32,
+    pub bias_correction1: f32,
+    pub bias_correction2: f32,
+    pub blend: f32,
+    pub halted: u32,
+    pub halted_at: u32,
+    pub episodes: u32,
+    pub reserved: u32,
+    pub measured_updates: u32,
+    pub critic_loss: f32,
+    pub actor_loss: f32,
+    pub value: f32,
+    pub value_maximum: f32,
+    pub absolute_td_error: f32,
+    pub saturated: f32,
+    pub episode_maximum_value: f32,
+    pub log: [[f32; 4]; EPISODE_LOG],
+}
+
+/// One of the role buffers.
+#[derive(Debug, Clone)]
+pub(crate) struct RoleBuffers {
+    pub parameters: wgpu::Buffer,
+    pub hyper_parameters: wgpu::Buffer,
+    pub moments: wgpu::Buffer,
+    pub activations: wgpu::Buffer,
+    pub replay: wgpu::Buffer,
+    pub environments: wgpu::Buffer,
+    pub agent_states: wgpu::Buffer,
+}
+
+/// The role buffers, the operation table, and the bind groups over them.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    pub sizes: Sizes,
+    pub buffers: RoleBuffers,
+    pub bind_group: wgpu::BindGroup,
+    pub table: wgpu::BindGroup,
+}
+
+/// Creates a zeroed storage buffer, refusing what one binding of this device cannot hold.
+pub(crate) fn storage(device: &wgpu::Device, what: &str, bytes: u64, remedy: &str) -> Result<wgpu::Buffer> {
+    let limits = device.limits();
+    let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+    if bytes > most {
+        let mebibytes = |bytes: u64| format!("{bytes} bytes ({:.1} MiB)", bytes as f64 / f64::from(1 << 20));
+        return Err(Error::Limit { what: what.into(), needed: mebibytes(bytes), offered: format!("{} in one binding", mebibytes(most)), remedy: remedy.into() });
+    }
+    Ok(device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some(what),
+        size: bytes.max(16).next_multiple_of(16),
+        usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
+        mapped_at_creation: false,
+    }))
+}
+
+/// A buffer filled with `data`.
+pub(crate) fn filled<T: Pod>(device: &wgpu::Device, queue: &wgpu::Queue, label: &str, usage: wgpu::BufferUsages, data: &[T]) -> wgpu::Buffer {
+    let bytes = bytemuck::cast_slice(data);
+    let buffer = device.create_buffer(&wgpu::BufferDescriptor { label: Some(label), size: bytes.len() as u64, usage: usage | wgpu::BufferUsages::COPY_DST, mapped_at_creation: false });
+    queue.write_buffer(&buffer, 0, bytes);
+    buffer
+}
+
+impl Memory {
+    /// Bind groups over `buffers`, with the operations that programs were scheduled into.
+    pub fn new(device: &wgpu::Device, queue: &wgpu::Queue, kernels: &Kernels, sizes: Sizes, operations: &[Operation], buffers: RoleBuffers) -> Self {
+        let uniform = filled(device, queue, "sizes", wgpu::BufferUsages::UNIFORM, &[sizes]);
+        let table = filled(device, queue, "operations", wgpu::BufferUsages::STORAGE, operations);
+        let stride = kernels.dispatch_alignment as usize / 4;
+        let mut entries = vec![0u32; stride * operations.len()];
+        for (index, entry) in entries.chunks_mut(stride).enumerate() {
+            entry[0] = index as u32;
+        }
+        let dispatches = filled(device, queue, "dispatches", wgpu::BufferUsages::UNIFORM, &entries);
+        let bound = [
+            &uniform,
+            &table,
+            &buffers.hyper_parameters,
+            &buffers.parameters,
+            &buffers.moments,
+            &buffers.activations,
+            &buffers.replay,
+            &buffers.environments,
+            &buffers.agent_states,
+        ];
+        let entries: Vec<_> = (0u32..).zip(bound).map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() }).collect();
+        let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor { label: Some("memory"), layout: &kernels.memory_layout, entries: &entries });
+        let table = device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("dispatch"),
+            layout: &kernels.dispatch_layout,
+            entries: &[wgpu::BindGroupEntry {
+                binding: 0,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &dispatches, offset: 0, size: std::num::NonZeroU64::new(16) }),
+            }],
+        });
+        Self { sizes, buffers, bind_group, table }
+    }
+}
+
+/// Copies `range` (bytes) of `buffer` to the host, waiting for the device.
+///
+/// # Errors
+/// [`Error::Gpu`] where the device is lost or the copy cannot be mapped.
+pub(crate) fn read_blocking<T: Pod>(device: &wgpu::Device, queue: &wgpu::Queue, buffer: &wgpu::Buffer, range: Range<u64>) -> Result<Vec<T>> {
+    let size = range.end - range.start;
+    let staging = device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some("readback"),
+        size,
+        usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    });
+    let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("readback") });
+    encoder.copy_buffer_to_buffer(buffer, range.start, &staging, 0, size);
+    queue.submit([encoder.finish()]);
+    let (sender, receiver) = std::sync::mpsc::channel();
+    staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
+        let _ = sender.send(result);
+    });
+    wait_blocking(device)?;
+    match receiver.recv() {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return Err(Error::Gpu(format!("reading back {size} bytes failed: {error}"))),
+        Err(_) => return Err(Error::Gpu(format!("reading back {size} bytes was abandoned"))),
+    }
+    let view = staging.slice(..).get_mapped_range().map_err(|error| Error::Gpu(format!("reading back {size} bytes failed: {error}")))?;
+    Ok(bytemuck::pod_collect_to_vec(&view))
+}
+
+/// Waits until the device has done all it was given.
+///
+/// # Errors
+/// [`Error::Gpu`] where it does not.
+pub(crate) fn wait_blocking(device: &wgpu::Device) -> Result<()> {
+    device.poll(wgpu::PollType::wait_indefinitely()).map(|_| ()).map_err(|error| Error::Gpu(error.to_string()))
+}

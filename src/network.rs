@@ -1,0 +1,635 @@
+//! Actor and critic as stretches of an agent's parameters, and the operations of their passes.
+
+use crate::config::{BatchNorm, Config, Initialization, Statistics};
+use crate::environment::Environment;
+use crate::kernels::{Kernel, Kernels, TILE_COLUMNS, TILE_ROWS};
+use crate::program::{Access, Operation, Step, flag};
+use crate::random::Philox;
+use rand::RngExt;
+
+/// Which of the two networks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Actor = 0,
+    Critic = 1,
+}
+
+/// Whole vec4s that hold `floats`.
+pub(crate) fn vec4s(floats: u32) -> u32 {
+    floats.div_ceil(4)
+}
+
+/// A matrix of activations: rows of `stride` vec4s, `columns` of which are its own.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Matrix {
+    pub offset: u32,
+    pub stride: u32,
+    pub rows: u32,
+    pub columns: u32,
+}
+
+impl Matrix {
+    /// The columns from `first`.
+    pub fn window(self, first: u32, columns: u32) -> Self {
+        Self { offset: self.offset + first, columns, ..self }
+    }
+
+    pub fn access(self) -> Access {
+        Access::Activations(self.offset..self.offset + (self.rows.max(1) - 1) * self.stride + self.columns)
+    }
+}
+
+/// Hands out an agent's slice of a role buffer, vec4 by vec4.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Allocator {
+    pub used: u32,
+}
+
+impl Allocator {
+    pub fn vector(&mut self, vec4s: u32) -> u32 {
+        let offset = self.used;
+        self.used += vec4s;
+        offset
+    }
+
+    pub fn matrix(&mut self, rows: u32, columns: u32) -> Matrix {
+        Matrix { offset: self.vector(rows * columns), stride: columns, rows, columns }
+    }
+}
+
+/// One dense layer's place in the parameters.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Layer {
+    /// Units of the layer before (or the observation), and its columns in vec4s.
+    pub inputs: u32,
+    /// Action dimensions that enter here beside them.
+    pub actions: u32,
+    pub units: u32,
+    pub weights: u32,
+    pub bias: u32,
+    /// Scale, shift, running mean, running variance.
+    pub norm: Option<u32>,
+}
+
+impl Layer {
+    pub fn columns(&self) -> u32 {
+        vec4s(self.units)
+    }
+
+    /// Length of the reduction, vec4s: inputs, then actions.
+    pub fn inner(&self) -> u32 {
+        vec4s(self.inputs) + vec4s(self.actions)
+    }
+}
+
+/// A named tensor within an agent's parameters.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Tensor {
+    pub name: String,
+    /// vec4 offset of its first row.
+    pub offset: u32,
+    pub rows: u32,
+    pub columns: u32,
+    /// A vector has shape `[columns]`, a matrix `[rows, columns]`.
+    pub is_vector: bool,
+}
+
+impl Tensor {
+    pub fn shape(&self) -> Vec<usize> {
+        if self.is_vector { vec![self.columns as usize] } else { vec![self.rows as usize, self.columns as usize] }
+    }
+
+    /// The tensor's numbers out of an agent's parameters (floats), without padding.
+    pub fn gather(&self, parameters: &[f32]) -> Vec<f32> {
+        (0..self.rows).flat_map(|row| &parameters[self.row(row)]).copied().collect()
+    }
+
+    /// Puts `values`, row-major and without padding, into an agent's parameters.
+    pub fn scatter(&self, values: &[f32], parameters: &mut [f32]) {
+        for (row, chunk) in values.chunks(self.columns as usize).enumerate() {
+            parameters[self.row(row as u32)].copy_from_slice(chunk);
+        }
+    }
+
+    fn row(&self, row: u32) -> std::ops::Range<usize> {
+        let start = 4 * (self.offset + row * vec4s(self.columns)) as usize;
+        start..start + self.columns as usize
+    }
+}
+
+/// A network's layers within an agent's parameters.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Network {
+    pub role: Role,
+    pub observation_size: u32,
+    pub input_norm: Option<u32>,
+    /// Hidden layers, then the output layer.
+    pub layers: Vec<Layer>,
+    /// The actor's action bounds: half range, then centre.
+    pub bounds: u32,
+    /// Actions the network reads (critic) or writes (actor).
+    pub action_size: u32,
+}
+
+impl Network {
+    /// Lays out a network; `action_layer` counts from 0 and is `None` for an actor.
+    pub fn new(role: Role, config: &Config, environment: &Environment, allocator: &mut Allocator) -> Self {
+        let observation_size = environment.observation_size;
+        let actions = environment.action_size();
+        let (hidden, outputs, action_layer) = match role {
+            Role::Actor => (&config.actor_hidden, actions, usize::MAX),
+            Role::Critic => (&config.critic_hidden, 1, config.action_layer as usize - 1),
+        };
+        let input_norm = (config.batch_norm == BatchNorm::InputAndHidden).then(|| allocator.vector(4 * vec4s(observation_size)));
+        let mut inputs = observation_size;
+        let mut layers = Vec::new();
+        for (index, &units) in hidden.iter().chain([&outputs]).enumerate() {
+            let entering = if index == action_layer { actions } else { 0 };
+            let columns = vec4s(units);
+            // nothing is normalised from where the action has entered
+            let normalised = config.batch_norm != BatchNorm::None && index < hidden.len() && index < action_layer;
+            layers.push(Layer {
+                inputs,
+                actions: entering,
+                units,
+                weights: allocator.vector((vec4s(inputs) + vec4s(entering)) * 4 * columns),
+                bias: allocator.vector(columns),
+                norm: normalised.then(|| allocator.vector(4 * columns)),
+            });
+            inputs = units;
+        }
+        Self { role, observation_size, input_norm, layers, bounds: 0, action_size: actions }
+    }
+
+    /// Vec4 columns of the action where it enters the layer after hidden layer `index` (or the observation, -1).
+    fn action_columns_after(&self, index: isize) -> u32 {
+        self.layers.get((index + 1) as usize).map_or(0, |layer| vec4s(layer.actions))
+    }
+
+    /// The layer that the action enters, from 0.
+    pub fn action_layer(&self) -> Option<usize> {
+        self.layers.iter().position(|layer| layer.actions > 0)
+    }
+
+    /// All tensors by name: trainable ones, and running statistics.
+    pub fn tensors(&self) -> Vec<Tensor> {
+        let vector = |name: String, offset, columns| Tensor { name, offset, rows: 1, columns, is_vector: true };
+        let norm = |name: &str, offset: u32, columns: u32| {
+            ["scale", "shift", "running_mean", "running_variance"]
+                .iter()
+                .enumerate()
+                .map(|(i, part)| vector(format!("{name}.{part}"), offset + i as u32 * vec4s(columns), columns))
+                .collect::<Vec<_>>()
+        };
+        let mut tensors = Vec::new();
+        if let Some(offset) = self.input_norm {
+            tensors.extend(norm("input_norm", offset, self.observation_size));
+        }
+        let last = self.layers.len() - 1;
+        for (index, layer) in self.layers.iter().enumerate() {
+            let name = if index == last { "output".to_owned() } else { format!("layer{}", index + 1) };
+            let matrix = |part: &str, offset, rows| Tensor { name: format!("{name}.{part}"), offset, rows, columns: layer.units, is_vector: false };
+            tensors.push(matrix("weight", layer.weights, layer.inputs));
+            if layer.actions > 0 {
+                let below = 4 * vec4s(layer.inputs) * layer.columns();
+                tensors.push(matrix("action_weight", layer.weights + below, layer.actions));
+            }
+            tensors.push(vector(format!("{name}.bias"), layer.bias, layer.units));
+            if let Some(offset) = layer.norm {
+                tensors.extend(norm(&format!("norm{}", index + 1), offset, layer.units));
+            }
+        }
+        tensors
+    }
+
+    /// Draws initial parameters into an agent's slice (floats).
+    pub fn initialize(&self, config: &Config, random: &mut Philox, parameters: &mut [f32]) {
+        let last = self.layers.len() - 1;
+        for tensor in self.tensors() {
+            let part = tensor.name.rsplit('.').next().unwrap_or_default().to_owned();
+            let layer = self.layers.iter().position(|layer| (layer.weights..=layer.bias).contains(&tensor.offset));
+            let count = (tensor.rows * tensor.columns) as usize;
+            let values: Vec<f32> = match (part.as_str(), layer) {
+                ("scale" | "running_variance", _) => vec![1.0; count],
+                ("shift" | "running_mean", _) | (_, None) => vec![0.0; count],
+                (_, Some(layer)) if layer == last => (0..count).map(|_| uniform(random, config.output_initialization)).collect(),
+                (part, Some(layer)) => match config.hidden_initialization {
+                    Initialization::FanIn => {
+                        let fan_in = self.layers[layer].inputs + self.layers[layer].actions;
+                        let bound = 1.0 / (fan_in as f32).sqrt();
+                        (0..count).map(|_| uniform(random, bound)).collect()
+                    }
+                    Initialization::TruncatedNormal(_) if part == "bias" => vec![0.0; count],
+                    Initialization::TruncatedNormal(deviation) => (0..count).map(|_| deviation * truncated_normal(random)).collect(),
+                },
+            };
+            tensor.scatter(&values, parameters);
+        }
+    }
+}
+
+/// Uniform in ± `bound`.
+fn uniform(random: &mut Philox, bound: f32) -> f32 {
+    bound * (2.0 * random.random::<f32>() - 1.0)
+}
+
+/// Standard normal, redrawn beyond two standard deviations (Box & Muller 1958).
+fn truncated_normal(random: &mut Philox) -> f32 {
+    loop {
+        let radius = (-2.0 * (1.0 - random.random::<f64>()).ln()).sqrt();
+        let normal = radius * (std::f64::consts::TAU * random.random::<f64>()).cos();
+        if normal.abs() <= 2.0 {
+            return normal as f32;
+        }
+    }
+}
+
+/// How a pass normalises, and on how many rows it runs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pass {
+    /// Added to every parameter offset: 0 for the online network, the target offset for its target.
+    pub parameters: u32,
+    pub mode: Mode,
+    pub flags: u32,
+}
+
+/// What batch norm does in a pass.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Mode {
+    /// Acting: an affine map, no other row needed.
+    Inference,
+    /// Learning, with these statistics; the running ones follow where asked.
+    Learning { statistics: Statistics, update_running: bool },
+}
+
+/// Where a pass of a network leaves its numbers.
+#[derive(Debug, Clone)]
+pub(crate) struct Activations {
+    /// What the first layer reads: the observation, or its normalised copy; the action beside it where it enters there.
+    pub input: Matrix,
+    input_norm: Option<(Matrix, u32)>,
+    /// Each hidden layer's output; with room for the action where the next layer takes it.
+    pub hidden: Vec<Matrix>,
+    norms: Vec<Option<(Matrix, u32)>>,
+    pub output: Matrix,
+}
+
+impl Activations {
+    /// Room for `rows` of `network`. `observation` is used as it stands unless it is normalised first.
+    pub fn new(network: &Network, observation: Matrix, allocator: &mut Allocator) -> Self {
+        let rows = observation.rows;
+        let columns = vec4s(network.observation_size);
+        let input_norm = network.input_norm.map(|_| (allocator.matrix(rows, columns), allocator.vector(2 * columns)));
+        let input = match input_norm {
+            Some(_) => allocator.matrix(rows, columns + network.action_columns_after(-1)),
+            None => observation,
+        };
+        let last = network.layers.len() - 1;
+        let mut hidden = Vec::new();
+        let mut norms = Vec::new();
+        for (index, layer) in network.layers[..last].iter().enumerate() {
+            hidden.push(allocator.matrix(rows, layer.columns() + network.action_columns_after(index as isize)));
+            norms.push(layer.norm.map(|_| (allocator.matrix(rows, layer.columns()), allocator.vector(2 * layer.columns()))));
+        }
+        let output = allocator.matrix(rows, network.layers[last].columns());
+        Self { input, input_norm, hidden, norms, output }
+    }
+
+    /// What layer `index` reads.
+    pub fn below(&self, index: usize) -> Matrix {
+        if index == 0 { self.input } else { self.hidden[index - 1] }
+    }
+
+    /// The columns where the action enters a critic.
+    pub fn action(&self, network: &Network) -> Option<Matrix> {
+        let index = network.action_layer()?;
+        Some(self.below(index).window(vec4s(network.layers[index].inputs), vec4s(network.action_size)))
+    }
+}
+
+/// The gradients of a pass: one matrix a layer, before its activation.
+#[derive(Debug, Clone)]
+pub(crate) struct Gradients {
+    pub layers: Vec<Matrix>,
+    pub input: Option<Matrix>,
+}
+
+impl Gradients {
+    pub fn new(network: &Network, rows: u32, allocator: &mut Allocator) -> Self {
+        let layers = network.layers.iter().map(|layer| allocator.matrix(rows, layer.columns())).collect();
+        let input = network.input_norm.map(|_| allocator.matrix(rows, vec4s(network.observation_size)));
+        Self { layers, input }
+    }
+}
+
+/// Builds the operations of the passes of one network.
+pub(crate) struct Builder<'a> {
+    pub network: &'a Network,
+    pub kernels: &'a Kernels,
+    /// From an online parameter to its target's.
+    pub target_offset: u32,
+}
+
+impl Builder<'_> {
+    /// An Adam step changes the online parameters and blends them into the target's.
+    fn trained(&self, range: std::ops::Range<u32>) -> [Access; 2] {
+        let blended = range.start + self.target_offset..range.end + self.target_offset;
+        [Access::Parameters(range), Access::Parameters(blended)]
+    }
+
+    fn tiles(&self, rows: u32, columns: u32) -> u32 {
+        (rows.div_ceil(TILE_ROWS) * columns.div_ceil(TILE_COLUMNS)).div_ceil(self.kernels.workgroup_size)
+    }
+
+    /// Column tiles a workgroup owns where it owns whole columns: as many as keep its invocations busy.
+    fn strip(&self, rows: u32, columns: u32) -> u32 {
+        let busy = (self.kernels.workgroup_size / rows.div_ceil(TILE_ROWS)).max(1);
+        busy.min(columns.div_ceil(TILE_COLUMNS)).min(self.kernels.workgroup_size / TILE_COLUMNS)
+    }
+
+    /// From `observation` through every layer; the actor's output goes to `output` instead where one is given.
+    pub fn forward(&self, steps: &mut Vec<Step>, pass: Pass, observation: Matrix, activations: &Activations, output: Option<Matrix>) {
+        self.normalise_input(steps, pass, observation, activations);
+        for index in 0..self.network.layers.len() {
+            self.forward_layer(steps, pass, activations, index, output);
+        }
+    }
+
+    fn normalise_input(&self, steps: &mut Vec<Step>, pass: Pass, observation: Matrix, activations: &Activations) {
+        let (Some(norm), Some((normalised, statistics))) = (self.network.input_norm, activations.input_norm) else { return };
+        let columns = vec4s(self.network.observation_size);
+        let strip = columns.min(self.kernels.workgroup_size);
+        let output = activations.input.window(0, columns);
+        steps.push(self.normalising(
+            pass,
+            Operation {
+                kind: Kernel::NormaliseInput as u32,
+                units: columns.div_ceil(strip),
+                strip,
+                rows: observation.rows,
+                columns,
+                input: observation.offset,
+                input_stride: observation.stride,
+                output: output.offset,
+                output_stride: output.stride,
+                normalised: normalised.offset,
+                normalised_stride: normalised.stride,
+                norm: norm + pass.parameters,
+                statistics,
+                ..self.operation(pass)
+            },
+            vec![observation.access()],
+            vec![output.access(), normalised.access(), Access::Activations(statistics..statistics + 2 * columns)],
+        ));
+    }
+
+    fn operation(&self, pass: Pass) -> Operation {
+        Operation { network: self.network.role as u32, flags: pass.flags, ..Default::default() }
+    }
+
+    /// Adds what batch norm reads and writes in `pass` to a step that normalises.
+    fn normalising(&self, pass: Pass, mut operation: Operation, mut reads: Vec<Access>, mut writes: Vec<Access>) -> Step {
+        let norm = operation.norm..operation.norm + 4 * operation.columns;
+        reads.push(Access::Parameters(norm.clone()));
+        match pass.mode {
+            Mode::Inference | Mode::Learning { statistics: Statistics::Running, .. } => operation.flags |= flag::RUNNING_STATISTICS,
+            Mode::Learning { statistics: Statistics::Batch, update_running: false } => {}
+            Mode::Learning { statistics: Statistics::Batch, update_running: true } => {
+                operation.flags |= flag::UPDATE_RUNNING;
+                // the target network's copy included
+                writes.extend(self.trained(norm.start + 2 * operation.columns..norm.end));
+                reads.push(Access::Agent);
+            }
+        }
+        Step { operation, reads, writes }
+    }
+
+    fn forward_layer(&self, steps: &mut Vec<Step>, pass: Pass, activations: &Activations, index: usize, output: Option<Matrix>) {
+        let layer = &self.network.layers[index];
+        let last = index + 1 == self.network.layers.len();
+        let input = activations.below(index).window(0, layer.inner());
+        let columns = layer.columns();
+        let output = match (last, output) {
+            (true, Some(output)) => output,
+            (true, None) => activations.output,
+            (false, _) => activations.hidden[index].window(0, columns),
+        };
+        let weights = layer.weights + pass.parameters;
+        let bias = layer.bias + pass.parameters;
+        let mut operation = Operation {
+            rows: input.rows,
+            inner: layer.inner(),
+            columns,
+            input: input.offset,
+            input_stride: input.stride,
+            weights,
+            weights_stride: columns,
+            bias,
+            output: output.offset,
+            output_stride: output.stride,
+            units: self.tiles(input.rows, columns),
+            ..self.operation(pass)
+        };
+        let mut reads = vec![input.access(), Access::Parameters(weights..bias + columns)];
+        let mut writes = vec![output.access()];
+        let step = match layer.norm {
+            Some(norm) => {
+                operation.norm = norm + pass.parameters;
+                if pass.mode == Mode::Inference {
+                    operation.kind = Kernel::ForwardInference as u32;
+                } else if let Some((normalised, statistics)) = activations.norms[index] {
+                    operation.kind = Kernel::ForwardNormalised as u32;
+                    operation.strip = self.strip(input.rows, columns);
+                    operation.units = columns.div_ceil(TILE_COLUMNS * operation.strip);
+                    operation.normalised = normalised.offset;
+                    operation.normalised_stride = normalised.stride;
+                    operation.statistics = statistics;
+                    writes.extend([normalised.access(), Access::Activations(statistics..statistics + 2 * columns)]);
+                }
+                self.normalising(pass, operation, reads, writes)
+            }
+            None => {
+                operation.kind = match (last, self.network.role) {
+                    (false, _) => Kernel::ForwardRectified,
+                    (true, Role::Critic) => Kernel::ForwardLinear,
+                    (true, Role::Actor) => Kernel::ForwardTanh,
+                } as u32;
+                if last && self.network.role == Role::Actor {
+                    operation.norm = self.network.bounds;
+                    reads.push(Access::Parameters(self.network.bounds..self.network.bounds + 2 * columns));
+                }
+                Step { operation, reads, writes }
+            }
+        };
+        steps.push(step);
+    }
+
+    /// The statistics flags of a backward pass through normalised layers.
+    fn backward_flags(pass: Pass) -> u32 {
+        match pass.mode {
+            Mode::Learning { statistics: Statistics::Batch, .. } => pass.flags,
+            _ => pass.flags | flag::RUNNING_STATISTICS,
+        }
+    }
+
+    fn cancels_bias(pass: Pass, layer: &Layer) -> bool {
+        layer.norm.is_some() && matches!(pass.mode, Mode::Learning { statistics: Statistics::Batch, .. })
+    }
+
+    /// From the gradient of the output down to that of hidden layer `down_to`, without touching parameters.
+    /// With `train`, scales and shifts take their Adam step on the way.
+    pub fn backward_hidden(&self, steps: &mut Vec<Step>, pass: Pass, activations: &Activations, gradients: &Gradients, down_to: usize, train: bool) {
+        for index in (down_to..self.network.layers.len() - 1).rev() {
+            self.backward_layer(steps, pass, activations, gradients, index, train);
+        }
+    }
+
+    /// The gradient of hidden layer `index` from that of the layer above.
+    fn backward_layer(&self, steps: &mut Vec<Step>, pass: Pass, activations: &Activations, gradients: &Gradients, index: usize, train: bool) {
+        let above = &self.network.layers[index + 1];
+        let layer = &self.network.layers[index];
+        let columns = layer.columns();
+        let input = gradients.layers[index + 1];
+        let output = gradients.layers[index];
+        let forward = activations.hidden[index].window(0, columns);
+        let mut operation = Operation {
+            kind: Kernel::BackwardRectified as u32,
+            rows: input.rows,
+            inner: above.columns(),
+            columns,
+            input: input.offset,
+            input_stride: input.stride,
+            weights: above.weights + pass.parameters,
+            weights_stride: above.columns(),
+            output: output.offset,
+            output_stride: output.stride,
+            forward: forward.offset,
+            forward_stride: forward.stride,
+            units: self.tiles(input.rows, columns),
+            flags: Self::backward_flags(pass),
+            ..self.operation(pass)
+        };
+        let mut step = Step {
+            operation,
+            reads: vec![input.access(), forward.access(), Access::Parameters(operation.weights..operation.weights + 4 * columns * above.columns())],
+            writes: vec![output.access()],
+        };
+        if let (Some(norm), Some(norms)) = (layer.norm, activations.norms[index]) {
+            operation.kind = Kernel::BackwardNormalised as u32;
+            self.through_norm(pass, &mut operation, &mut step, norm, norms, train);
+        }
+        step.operation = operation;
+        steps.push(step);
+    }
+
+    fn through_norm(&self, pass: Pass, operation: &mut Operation, step: &mut Step, norm: u32, (normalised, statistics): (Matrix, u32), train: bool) {
+        operation.strip = self.strip(operation.rows, operation.columns);
+        operation.units = operation.columns.div_ceil(TILE_COLUMNS * operation.strip);
+        operation.norm = norm + pass.parameters;
+        operation.normalised = normalised.offset;
+        operation.normalised_stride = normalised.stride;
+        operation.statistics = statistics;
+        let scale_and_shift = operation.norm..operation.norm + 2 * operation.columns;
+        step.reads.extend([Access::Parameters(scale_and_shift.clone()), normalised.access(), Access::Activations(statistics..statistics + 2 * operation.columns)]);
+        if train {
+            operation.flags |= flag::TRAIN_NORM;
+            step.reads.push(Access::Agent);
+            step.writes.extend(self.trained(scale_and_shift));
+        }
+    }
+
+    /// The gradients of every layer's parameters and their Adam steps, and of the input norm's.
+    pub fn backward_parameters(&self, steps: &mut Vec<Step>, pass: Pass, activations: &Activations, gradients: &Gradients) {
+        if let (Some(norm), Some(norms), Some(output)) = (self.network.input_norm, activations.input_norm, gradients.input) {
+            let first = &self.network.layers[0];
+            let input = gradients.layers[0];
+            let columns = vec4s(self.network.observation_size);
+            let mut operation = Operation {
+                kind: Kernel::BackwardInputNorm as u32,
+                rows: input.rows,
+                inner: first.columns(),
+                columns,
+                input: input.offset,
+                input_stride: input.stride,
+                weights: first.weights + pass.parameters,
+                weights_stride: first.columns(),
+                output: output.offset,
+                output_stride: output.stride,
+                flags: Self::backward_flags(pass),
+                ..self.operation(pass)
+            };
+            // the first layer's own norm takes away whatever the shift adds
+            if Self::cancels_bias(pass, first) {
+                operation.flags |= flag::CANCELLED_BIAS;
+            }
+            let mut step = Step {
+                operation,
+                reads: vec![input.access(), Access::Parameters(operation.weights..operation.weights + 4 * columns * first.columns())],
+                writes: vec![output.access()],
+            };
+            self.through_norm(pass, &mut operation, &mut step, norm, norms, true);
+            step.operation = operation;
+            steps.push(step);
+        }
+        for (index, layer) in self.network.layers.iter().enumerate() {
+            let input = activations.below(index).window(0, layer.inner());
+            let gradient = gradients.layers[index];
+            let cancelled = if Self::cancels_bias(pass, layer) { flag::CANCELLED_BIAS } else { 0 };
+            let operation = Operation {
+                kind: Kernel::BackwardParameters as u32,
+                rows: input.rows,
+                inner: layer.inner(),
+                columns: layer.columns(),
+                input: input.offset,
+                input_stride: input.stride,
+                weights: layer.weights,
+                weights_stride: layer.columns(),
+                bias: layer.bias,
+                forward: gradient.offset,
+                forward_stride: gradient.stride,
+                units: self.tiles(4 * layer.inner(), layer.columns()),
+                flags: pass.flags | cancelled,
+                network: self.network.role as u32,
+                ..Default::default()
+            };
+            steps.push(Step {
+                operation,
+                reads: vec![input.access(), gradient.access(), Access::Agent],
+                writes: self.trained(layer.weights..layer.bias + layer.columns()).into(),
+            });
+        }
+    }
+
+    /// The critic's action gradient, carried through the actor's scaled tanh: `d_output` is the gradient of the actor's
+    /// output layer before its tanh, `action_gradient` that of the action itself.
+    pub fn backward_action(&self, steps: &mut Vec<Step>, pass: Pass, activations: &Activations, gradients: &Gradients, bounds: u32, d_output: Matrix, action_gradient: Matrix) {
+        let (Some(index), Some(action)) = (self.network.action_layer(), activations.action(self.network)) else { return };
+        let layer = &self.network.layers[index];
+        let input = gradients.layers[index];
+        let weights = layer.weights + pass.parameters + 4 * vec4s(layer.inputs) * layer.columns();
+        let columns = vec4s(self.network.action_size);
+        steps.push(Step {
+            operation: Operation {
+                kind: Kernel::BackwardTanh as u32,
+                rows: input.rows,
+                inner: layer.columns(),
+                columns,
+                input: input.offset,
+                input_stride: input.stride,
+                weights,
+                weights_stride: layer.columns(),
+                output: d_output.offset,
+                output_stride: d_output.stride,
+                forward: action.offset,
+                forward_stride: action.stride,
+                extra: action_gradient.offset,
+                extra_stride: action_gradient.stride,
+                norm: bounds,
+                units: self.tiles(input.rows, columns),
+                ..self.operation(pass)
+            },
+            reads: vec![input.access(), action.access(), Access::Parameters(weights..weights + 4 * columns * layer.columns()), Access::Parameters(bounds..bounds + 2 * columns)],
+            writes: vec![d_output.access(), action_gradient.access()],
+        });
+    }
+}

@@ -1,0 +1,341 @@
+//! A population of agents on a device: its memory, its programs, and the recording of both. Never waits for the device.
+
+use crate::config::Config;
+use crate::ddpg::{Networks, Update};
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+use crate::hyper_parameters::HyperParameters;
+use crate::kernels::{Kernel, Kernels};
+use crate::memory::{AgentState, EPISODE_LOG, Memory, RoleBuffers, Sizes, filled, option, storage};
+use crate::network::Allocator;
+use crate::program::{Access, Operation, Program, Step, Steps};
+use crate::random::Philox;
+use crate::rollout::Rollout;
+use bytemuck::Zeroable;
+use std::sync::Arc;
+
+/// Agents that learn side by side in the same dispatches, each with its own parameters, replay ring, environments, seed
+/// and hyper-parameters. One agent is a population of one.
+///
+/// Everything here records or submits and returns; nothing waits. See [`Trainer`](crate::Trainer) for a host loop.
+#[derive(Debug)]
+pub struct Population {
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
+    pub(crate) config: Config,
+    pub(crate) environment: Environment,
+    pub(crate) hyper_parameters: Vec<HyperParameters>,
+    pub(crate) kernels: Arc<Kernels>,
+    pub(crate) networks: Networks,
+    pub(crate) update: Update,
+    pub(crate) rollout: Rollout,
+    pub(crate) memory: Memory,
+    programs: Programs,
+    iterations: u64,
+    updates: u64,
+}
+
+#[derive(Debug)]
+struct Programs {
+    reset: Program,
+    rollout: Program,
+    learn: Program,
+    clear_measurements: Program,
+}
+
+/// Optional behaviour that tests switch on.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Options {
+    /// Keep the gradient of every parameter beside its moments.
+    pub record_gradients: bool,
+}
+
+impl Population {
+    /// A population whose agents differ in their seeds only.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for settings that cannot work, [`Error::Limit`] where the device is too small for them,
+    /// [`Error::Shader`] for an environment whose WGSL does not hold.
+    pub fn new(device: &wgpu::Device, queue: &wgpu::Queue, environment: &Environment, config: &Config) -> Result<Self> {
+        let hyper_parameters = (0..config.agents).map(|agent| HyperParameters::of_agent(config, agent)).collect();
+        Self::with_hyper_parameters(device, queue, environment, config, hyper_parameters)
+    }
+
+    /// A population with one entry of `hyper_parameters` an agent; they override the same settings of `config`.
+    ///
+    /// # Errors
+    /// As [`Population::new`], and [`Error::Config`] where their number is not `config.agents`.
+    pub fn with_hyper_parameters(
+        device: &wgpu::Device,
+        queue: &wgpu::Queue,
+        environment: &Environment,
+        config: &Config,
+        hyper_parameters: Vec<HyperParameters>,
+    ) -> Result<Self> {
+        Self::with_options(device, queue, environment, config, hyper_parameters, Options::default())
+    }
+
+    pub(crate) fn with_options(
+        device: &wgpu::Device,
+        queue: &wgpu::Queue,
+        environment: &Environment,
+        config: &Config,
+        hyper_parameters: Vec<HyperParameters>,
+        options: Options,
+    ) -> Result<Self> {
+        config.validate()?;
+        environment.validate()?;
+        if hyper_parameters.len() != config.agents as usize {
+            return Err(Error::config(format!("{} hyper-parameter sets for {} agents; there must be one an agent", hyper_parameters.len(), config.agents)));
+        }
+        let kernels = Arc::new(Kernels::new(device, environment, workgroup_size(device))?);
+        let networks = Networks::new(config, environment);
+        let update = Update::new(config, &networks, &kernels);
+        let mut activations = Allocator { used: update.length };
+        let rollout = Rollout::new(&networks, &kernels, config.environments, None, &mut activations);
+        let mut table = Vec::new();
+        let programs = Programs {
+            reset: rollout.reset.schedule(&mut table),
+            rollout: rollout.steps.schedule(&mut table),
+            learn: update.steps.schedule(&mut table),
+            clear_measurements: clear_measurements().schedule(&mut table),
+        };
+        let sizes = sizes(config, environment, &networks, activations.used, options);
+        let buffers = allocate(device, queue, config, &sizes, &hyper_parameters)?;
+        let memory = Memory::new(device, queue, &kernels, sizes, &table, buffers);
+        let mut population = Self {
+            device: device.clone(),
+            queue: queue.clone(),
+            config: config.clone(),
+            environment: environment.clone(),
+            hyper_parameters,
+            kernels,
+            networks,
+            update,
+            rollout,
+            memory,
+            programs,
+            iterations: 0,
+            updates: 0,
+        };
+        population.restart();
+        Ok(population)
+    }
+
+    /// Draws initial parameters from each agent's seed, empties the replay rings and resets every environment.
+    pub fn restart(&mut self) {
+        for (agent, parameters) in self.initial_parameters().into_iter().enumerate() {
+            self.write_parameters(agent, &parameters);
+        }
+        let state = AgentState { value_maximum: f32::MIN, ..AgentState::zeroed() };
+        let states = vec![state; self.config.agents as usize];
+        self.queue.write_buffer(&self.memory.buffers.agent_states, 0, bytemuck::cast_slice(&states));
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("restart") });
+        encoder.clear_buffer(&self.memory.buffers.moments, 0, None);
+        {
+            let mut pass = self.begin(&mut encoder);
+            self.record(&self.programs.reset, &mut pass);
+        }
+        self.queue.submit([encoder.finish()]);
+        self.iterations = 0;
+        self.updates = 0;
+    }
+
+    fn initial_parameters(&self) -> Vec<Vec<f32>> {
+        // purposes 0x100 and up: far from those of shaders/shared/philox.wgsl
+        const INITIAL: u32 = 0x100;
+        const INITIAL_TARGET: u32 = 0x101;
+        let length = 4 * self.networks.length as usize;
+        self.hyper_parameters
+            .iter()
+            .map(|hyper| {
+                let draw = |purpose| {
+                    let mut parameters = vec![0.0; length];
+                    let mut random = Philox::new(hyper.seed, purpose);
+                    self.networks.actor.initialize(&self.config, &mut random, &mut parameters);
+                    self.networks.critic.initialize(&self.config, &mut random, &mut parameters);
+                    let bounds = 4 * self.networks.bounds as usize;
+                    let centre = bounds + (length - bounds) / 2;
+                    parameters[bounds..bounds + self.environment.action_low.len()].copy_from_slice(&self.environment.action_scale());
+                    parameters[centre..centre + self.environment.action_low.len()].copy_from_slice(&self.environment.action_centre());
+                    parameters
+                };
+                let mut online = draw(INITIAL);
+                let blend = self.config.initial_blend;
+                let targets = if blend >= 1.0 {
+                    online.clone()
+                } else {
+                    online.iter().zip(draw(INITIAL_TARGET)).map(|(online, own)| blend * online + (1.0 - blend) * own).collect()
+                };
+                online.extend(targets);
+                online
+            })
+            .collect()
+    }
+
+    /// The online half, then the target half, of one agent's parameters (floats, padded).
+    pub(crate) fn write_parameters(&self, agent: usize, parameters: &[f32]) {
+        let stride = 16 * u64::from(self.memory.sizes.parameters_stride);
+        self.queue.write_buffer(&self.memory.buffers.parameters, agent as u64 * stride, bytemuck::cast_slice(parameters));
+    }
+
+    /// A compute pass over this population's memory.
+    pub(crate) fn begin<'a>(&self, encoder: &'a mut wgpu::CommandEncoder) -> wgpu::ComputePass<'a> {
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("ddpg-wgpu"), timestamp_writes: None });
+        pass.set_bind_group(0, &self.memory.bind_group, &[]);
+        pass
+    }
+
+    fn record(&self, program: &Program, pass: &mut wgpu::ComputePass<'_>) {
+        program.record(pass, &self.kernels, &self.memory.table, self.config.agents);
+    }
+
+    /// Records `iterations` into one compute pass of `encoder`: each steps every environment once, then takes
+    /// `updates_per_iteration` updates as soon as the replay ring holds enough.
+    pub fn record_iterations(&mut self, encoder: &mut wgpu::CommandEncoder, iterations: u64) {
+        let mut pass = self.begin(encoder);
+        for _ in 0..iterations {
+            self.record(&self.programs.rollout, &mut pass);
+            self.iterations += 1;
+            if self.learns() {
+                for _ in 0..self.config.updates_per_iteration {
+                    self.record(&self.programs.learn, &mut pass);
+                }
+                self.updates += u64::from(self.config.updates_per_iteration);
+            }
+        }
+    }
+
+    /// Records `updates` updates alone, on what the replay rings hold.
+    pub fn record_updates(&mut self, encoder: &mut wgpu::CommandEncoder, updates: u64) {
+        let mut pass = self.begin(encoder);
+        for _ in 0..updates {
+            self.record(&self.programs.learn, &mut pass);
+        }
+        self.updates += updates;
+    }
+
+    /// Records the clearing of the measurement sums, for after they were copied.
+    pub(crate) fn record_clear_measurements(&self, encoder: &mut wgpu::CommandEncoder) {
+        let mut pass = self.begin(encoder);
+        self.record(&self.programs.clear_measurements, &mut pass);
+    }
+
+    /// Whether the replay rings hold enough to learn from.
+    pub fn learns(&self) -> bool {
+        let held = self.environment_steps().min(u64::from(self.config.replay_capacity));
+        let batch = if self.config.partial_batches { 1 } else { u64::from(self.config.batch_size) };
+        held >= u64::from(self.config.learning_starts).max(batch)
+    }
+
+    /// Steps an agent has taken, over all its environments.
+    pub fn environment_steps(&self) -> u64 {
+        self.iterations * u64::from(self.config.environments)
+    }
+
+    /// Iterations recorded so far.
+    pub fn iterations(&self) -> u64 {
+        self.iterations
+    }
+
+    /// Updates recorded so far, an agent.
+    pub fn updates(&self) -> u64 {
+        self.updates
+    }
+
+    /// Dispatches that one rollout and one update take.
+    pub fn dispatches(&self) -> (usize, usize) {
+        (self.programs.rollout.dispatches.len(), self.programs.learn.dispatches.len())
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The environment.
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// Each agent's own settings.
+    pub fn hyper_parameters(&self) -> &[HyperParameters] {
+        &self.hyper_parameters
+    }
+}
+
+/// Invocations a workgroup: a software driver runs eight lanes at a time and pays for barriers by the invocation.
+fn workgroup_size(_device: &wgpu::Device) -> u32 {
+    32
+}
+
+fn clear_measurements() -> Steps {
+    Steps(vec![Step { operation: Operation { kind: Kernel::ClearMeasurements as u32, units: 1, ..Default::default() }, reads: vec![], writes: vec![Access::Agent] }])
+}
+
+pub(crate) fn environment_stride(environment: &Environment) -> u32 {
+    environment.state_size + environment.action_size() + 4
+}
+
+pub(crate) fn time_limit(config: &Config, environment: &Environment) -> u32 {
+    match config.maximum_episode_length {
+        0 => environment.time_limit,
+        limit => limit.min(environment.time_limit),
+    }
+}
+
+fn sizes(config: &Config, environment: &Environment, networks: &Networks, activations: u32, options: Options) -> Sizes {
+    let transition = 2 * environment.observation_size + environment.action_size() + 2;
+    let flags = [
+        (options.record_gradients, option::RECORD_GRADIENTS),
+        (config.store_unclipped_actions, option::STORE_UNCLIPPED_ACTIONS),
+        (config.truncation_is_terminal, option::TRUNCATION_IS_TERMINAL),
+        (config.reset_noise, option::RESET_NOISE),
+    ];
+    Sizes {
+        agents: config.agents,
+        environments: config.environments,
+        parameters_stride: 2 * networks.length,
+        target_offset: networks.length,
+        moments_stride: networks.length * if options.record_gradients { 3 } else { 2 },
+        second_moment_offset: networks.length,
+        gradient_offset: 2 * networks.length,
+        activations_stride: activations,
+        replay_stride: transition.saturating_mul(config.replay_capacity),
+        transition_stride: transition,
+        replay_capacity: config.replay_capacity,
+        environment_stride: environment_stride(environment),
+        batch_size: config.batch_size,
+        observation_size: environment.observation_size,
+        action_size: environment.action_size(),
+        time_limit: time_limit(config, environment),
+        random_steps: config.random_steps.div_ceil(config.environments),
+        flags: flags.iter().filter(|(on, _)| *on).map(|(_, bit)| bit).sum(),
+        normalisation_epsilon: config.batch_norm_epsilon,
+        normalisation_decay: config.batch_norm_decay,
+    }
+}
+
+fn allocate(device: &wgpu::Device, queue: &wgpu::Queue, config: &Config, sizes: &Sizes, hyper_parameters: &[HyperParameters]) -> Result<RoleBuffers> {
+    let agents = u64::from(config.agents);
+    let of = |each: u32, bytes: u64| agents * u64::from(each) * bytes;
+    let with = |what: &str| format!("{what} of {agents} agent{}", if agents == 1 { "" } else { "s" });
+    let smaller = "use fewer agents or smaller networks";
+    let transition = 4 * u64::from(sizes.transition_stride);
+    let most = device.limits().max_storage_buffer_binding_size.min(device.limits().max_buffer_size) / transition / agents;
+    let replay = format!("use a replay_capacity of at most {most}, or fewer agents");
+    let replay_bytes = agents * transition * u64::from(config.replay_capacity);
+    let raw: Vec<_> = hyper_parameters.iter().map(HyperParameters::raw).collect();
+    Ok(RoleBuffers {
+        replay: storage(device, &with(&format!("a replay ring of {} transitions", config.replay_capacity)), replay_bytes, &replay)?,
+        parameters: storage(device, &with("the parameters"), of(sizes.parameters_stride, 16), smaller)?,
+        moments: storage(device, &with("Adam's moments"), of(sizes.moments_stride, 16), smaller)?,
+        activations: storage(device, &with("the activations"), of(sizes.activations_stride, 16), "use fewer agents, a smaller batch or fewer environments")?,
+        environments: storage(device, &with("the environments"), of(sizes.environment_stride, 4) * u64::from(config.environments), "use fewer environments")?,
+        agent_states: storage(device, &with("the counters"), of(size_of::<AgentState>() as u32, 1), "use fewer agents")?,
+        hyper_parameters: filled(device, queue, "hyper-parameters", wgpu::BufferUsages::STORAGE, &raw),
+    })
+}
+
+/// Bytes of the episode log's place in an agent's state, kept beside the type it describes.
+const _: () = assert!(size_of::<AgentState>() == 80 + 16 * EPISODE_LOG);

@@ -1,0 +1,183 @@
+//! A program: operations written in the order of the algorithm, levelled by what they read and write, recorded once and
+//! replayed as often as wanted.
+
+use crate::kernels::{Kernel, Kernels};
+use bytemuck::{Pod, Zeroable};
+use std::ops::Range;
+
+/// Twin of `struct Operation` in `shaders/shared/bindings.wgsl`; every offset and stride counts vec4s.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Pod, Zeroable)]
+#[allow(missing_docs)]
+pub struct Operation {
+    pub kind: u32,
+    pub network: u32,
+    pub units: u32,
+    pub strip: u32,
+    pub flags: u32,
+    pub rows: u32,
+    pub inner: u32,
+    pub columns: u32,
+    pub input: u32,
+    pub input_stride: u32,
+    pub weights: u32,
+    pub weights_stride: u32,
+    pub bias: u32,
+    pub output: u32,
+    pub output_stride: u32,
+    pub forward: u32,
+    pub forward_stride: u32,
+    pub normalised: u32,
+    pub normalised_stride: u32,
+    pub norm: u32,
+    pub statistics: u32,
+    pub extra: u32,
+    pub extra_stride: u32,
+    pub reserved: u32,
+}
+
+/// `Operation::flags`, as in `shaders/shared/bindings.wgsl`.
+pub(crate) mod flag {
+    pub const MINIBATCH_ROWS: u32 = 1;
+    pub const UPDATE_RUNNING: u32 = 2;
+    pub const CANCELLED_BIAS: u32 = 4;
+    pub const TRAIN_NORM: u32 = 8;
+    pub const EVALUATION: u32 = 16;
+    pub const RUNNING_STATISTICS: u32 = 32;
+}
+
+/// What an operation touches: a stretch of an agent's slice of one of the role buffers.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Access {
+    Parameters(Range<u32>),
+    Activations(Range<u32>),
+    /// The environments, the replay ring and the agent's state, which few operations touch and always together.
+    Agent,
+}
+
+impl Access {
+    fn overlaps(&self, other: &Access) -> bool {
+        let cross = |a: &Range<u32>, b: &Range<u32>| a.start < b.end && b.start < a.end;
+        match (self, other) {
+            (Access::Parameters(a), Access::Parameters(b)) | (Access::Activations(a), Access::Activations(b)) => cross(a, b),
+            (Access::Agent, Access::Agent) => true,
+            _ => false,
+        }
+    }
+}
+
+/// One operation and what it touches.
+#[derive(Debug, Clone)]
+pub(crate) struct Step {
+    pub operation: Operation,
+    pub reads: Vec<Access>,
+    pub writes: Vec<Access>,
+}
+
+impl Step {
+    fn conflicts(&self, earlier: &Step) -> bool {
+        let any = |a: &[Access], b: &[Access]| a.iter().any(|a| b.iter().any(|b| a.overlaps(b)));
+        any(&self.writes, &earlier.writes) || any(&self.writes, &earlier.reads) || any(&self.reads, &earlier.writes)
+    }
+}
+
+/// A run of operations that one dispatch executes.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Dispatch {
+    pub kernel: Kernel,
+    /// Index of the first operation in the shared table.
+    pub first: u32,
+    pub operations: u32,
+    pub units: u32,
+}
+
+/// Steps in the order of the algorithm, still to be levelled.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Steps(pub Vec<Step>);
+
+impl Steps {
+    pub fn push(&mut self, step: Step) {
+        self.0.push(step);
+    }
+
+    /// The level of each step: one more than the highest level of an earlier step that it conflicts with.
+    fn levels(&self) -> Vec<usize> {
+        let mut levels: Vec<usize> = Vec::with_capacity(self.0.len());
+        for (i, step) in self.0.iter().enumerate() {
+            let after = (0..i).filter(|&j| step.conflicts(&self.0[j])).map(|j| levels[j] + 1).max();
+            levels.push(after.unwrap_or(0));
+        }
+        levels
+    }
+
+    /// Orders the steps by level and kernel, and groups each such run into a dispatch. `table` takes the operations.
+    pub fn schedule(&self, table: &mut Vec<Operation>) -> Program {
+        let levels = self.levels();
+        let mut order: Vec<usize> = (0..self.0.len()).collect();
+        order.sort_by_key(|&i| (levels[i], self.0[i].operation.kind));
+        let mut dispatches: Vec<Dispatch> = Vec::new();
+        let mut previous = None;
+        for i in order {
+            let operation = self.0[i].operation;
+            let key = (levels[i], operation.kind);
+            match dispatches.last_mut() {
+                Some(last) if previous == Some(key) => {
+                    last.operations += 1;
+                    last.units = last.units.max(operation.units);
+                }
+                _ => dispatches.push(Dispatch {
+                    kernel: Kernel::from_kind(operation.kind),
+                    first: table.len() as u32,
+                    operations: 1,
+                    units: operation.units,
+                }),
+            }
+            previous = Some(key);
+            table.push(operation);
+        }
+        Program { dispatches }
+    }
+}
+
+/// Dispatches in order; replaying them into a pass is all it takes to run the program.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Program {
+    pub dispatches: Vec<Dispatch>,
+}
+
+impl Program {
+    /// Records the program into `pass`, whose bind group 0 is already the population's.
+    pub fn record(&self, pass: &mut wgpu::ComputePass<'_>, kernels: &Kernels, table: &wgpu::BindGroup, agents: u32) {
+        for dispatch in &self.dispatches {
+            pass.set_pipeline(kernels.pipeline(dispatch.kernel));
+            pass.set_bind_group(1, table, &[dispatch.first * kernels.dispatch_alignment]);
+            pass.dispatch_workgroups(dispatch.units, dispatch.operations, agents);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(kind: u32, reads: Vec<Access>, writes: Vec<Access>) -> Step {
+        Step { operation: Operation { kind, units: 1, ..Default::default() }, reads, writes }
+    }
+
+    #[test]
+    fn independent_steps_share_a_level_and_conflicting_ones_do_not() {
+        use Access::{Activations, Parameters};
+        let mut steps = Steps::default();
+        steps.push(step(3, vec![Parameters(0..4)], vec![Activations(0..4)]));
+        steps.push(step(3, vec![Parameters(4..8)], vec![Activations(4..8)]));
+        steps.push(step(2, vec![Activations(0..8)], vec![Activations(8..9)]));
+        // reads what the first step reads: no conflict; writes what it reads: one
+        steps.push(step(13, vec![], vec![Parameters(0..4)]));
+        assert_eq!(steps.levels(), [0, 0, 1, 1]);
+        let mut table = Vec::new();
+        let program = steps.schedule(&mut table);
+        let shape: Vec<_> = program.dispatches.iter().map(|d| (d.first, d.operations)).collect();
+        assert_eq!(shape, [(0, 2), (2, 1), (3, 1)]);
+        assert_eq!(table.iter().map(|o| o.kind).collect::<Vec<_>>(), [3, 3, 2, 13]);
+    }
+}

@@ -1,0 +1,53 @@
+//! The rollout program: the actor without learning, then one step of every environment.
+
+use crate::ddpg::Networks;
+use crate::kernels::{Kernel, Kernels};
+use crate::network::{Activations, Allocator, Builder, Matrix, Mode, Pass, vec4s};
+use crate::program::{Access, Operation, Step, Steps, flag};
+
+/// Where a rollout keeps its numbers, and its steps.
+#[derive(Debug, Clone)]
+pub(crate) struct Rollout {
+    pub observation: Matrix,
+    pub action: Matrix,
+    /// The first observation of every environment.
+    pub reset: Steps,
+    pub steps: Steps,
+}
+
+impl Rollout {
+    /// `evaluation` is the seed of the starting states where nothing is explored or stored.
+    pub fn new(networks: &Networks, kernels: &Kernels, environments: u32, evaluation: Option<u32>, memory: &mut Allocator) -> Self {
+        let actor = &networks.actor;
+        let observation = memory.matrix(environments, vec4s(actor.observation_size));
+        let activations = Activations::new(actor, observation, memory);
+        let action = activations.output;
+        let pass = Pass { parameters: 0, mode: Mode::Inference, flags: 0 };
+        let mut steps = Vec::new();
+        Builder { network: actor, kernels, target_offset: networks.length }.forward(&mut steps, pass, observation, &activations, None);
+        let operation = Operation {
+            units: 1,
+            flags: if evaluation.is_some() { flag::EVALUATION } else { 0 },
+            rows: environments,
+            columns: action.columns,
+            input: action.offset,
+            input_stride: action.stride,
+            output: observation.offset,
+            output_stride: observation.stride,
+            norm: networks.bounds,
+            extra: evaluation.unwrap_or_default(),
+            ..Default::default()
+        };
+        steps.push(Step {
+            operation: Operation { kind: Kernel::StepEnvironments as u32, ..operation },
+            reads: vec![action.access(), observation.access(), Access::Agent],
+            writes: vec![observation.access(), Access::Agent],
+        });
+        let reset = Step {
+            operation: Operation { kind: Kernel::ResetEnvironments as u32, units: environments.div_ceil(kernels.workgroup_size), ..operation },
+            reads: vec![],
+            writes: vec![observation.access(), Access::Agent],
+        };
+        Self { observation, action, reset: Steps(vec![reset]), steps: Steps(steps) }
+    }
+}

@@ -1,0 +1,233 @@
+//! The host loop: submits slices of work, and now and then reads a few numbers.
+
+use crate::config::Config;
+use crate::environment::Environment;
+use crate::error::Result;
+use crate::hyper_parameters::HyperParameters;
+use crate::memory::{AgentState, EPISODE_LOG, read_blocking, wait_blocking};
+use crate::population::Population;
+use std::time::{Duration, Instant};
+
+/// Trains a population, waiting for the device between slices of bounded length.
+///
+/// ```no_run
+/// use ddpg_wgpu::{Config, Environment, Gpu, Trainer};
+/// let gpu = Gpu::open_blocking(None)?;
+/// let config = Config::default();
+/// let mut trainer = Trainer::new(&gpu.device, &gpu.queue, &Environment::pendulum_v1(), &config)?;
+/// trainer.advance_blocking(config.iterations())?;
+/// for evaluation in trainer.evaluate_blocking(100, 1)? {
+///     println!("agent {}: {:.1}", evaluation.agent, evaluation.mean_return);
+/// }
+/// # Ok::<(), ddpg_wgpu::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Trainer {
+    pub(crate) population: Population,
+    /// Longest time a submission should take, so that no watchdog fires and a shared screen stays smooth.
+    pub slice: Duration,
+    /// Iterations that the last slices suggest fit into one.
+    slice_iterations: f64,
+    logged: Vec<u32>,
+}
+
+/// Why and when an agent stopped learning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Halted {
+    /// The update (from 1) that would have spoiled the parameters; those before it are kept.
+    pub update: u32,
+    /// What was found.
+    pub reason: HaltReason,
+}
+
+/// What made an agent stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HaltReason {
+    /// The critic's loss was NaN or infinite.
+    Loss,
+    /// A gradient of the critic was.
+    CriticGradient,
+    /// A gradient of the actor was.
+    ActorGradient,
+    /// The environment returned a reward or observation that was.
+    Environment,
+}
+
+impl std::fmt::Display for Halted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let what = match self.reason {
+            HaltReason::Loss => "the critic's loss became NaN or infinite",
+            HaltReason::CriticGradient => "a gradient of the critic became NaN or infinite",
+            HaltReason::ActorGradient => "a gradient of the actor became NaN or infinite",
+            HaltReason::Environment => "the environment returned NaN or infinity",
+        };
+        write!(f, "stopped at update {}: {what}", self.update)
+    }
+}
+
+/// One finished training episode.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Episode {
+    /// Its number, from 0, over all environments of the agent.
+    pub number: u32,
+    /// Sum of its rewards.
+    pub episode_return: f32,
+    /// Its steps.
+    pub length: u32,
+    /// Sum, over the updates while it ran, of the minibatch's largest Q value.
+    pub maximum_value: f32,
+    /// Updates the agent had taken when it ended.
+    pub updates: u32,
+}
+
+/// Averages over the updates since the last measurement, and the episodes that ended.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Measurements {
+    /// The agent's number.
+    pub agent: u32,
+    /// Its seed.
+    pub seed: u64,
+    /// Steps it has taken, over all its environments.
+    pub steps: u64,
+    /// Updates it has taken.
+    pub updates: u32,
+    /// Transitions in its replay ring.
+    pub replay_length: u32,
+    /// Mean squared TD error; `None` before the first update.
+    pub critic_loss: Option<f32>,
+    /// −mean Q(s, μ(s)).
+    pub actor_loss: Option<f32>,
+    /// Mean Q(s, a).
+    pub value: Option<f32>,
+    /// Largest Q(s, a).
+    pub value_maximum: Option<f32>,
+    /// Mean |y − Q|.
+    pub absolute_td_error: Option<f32>,
+    /// Share of the policy's actions within 1 % of their bounds.
+    pub saturated: Option<f32>,
+    /// Episodes that ended since the last measurement: the last 64 of them at most.
+    pub episodes: Vec<Episode>,
+    /// Whether and why the agent has stopped.
+    pub halted: Option<Halted>,
+}
+
+impl Trainer {
+    /// A trainer for a population whose agents differ in their seeds only.
+    ///
+    /// # Errors
+    /// As [`Population::new`].
+    pub fn new(device: &wgpu::Device, queue: &wgpu::Queue, environment: &Environment, config: &Config) -> Result<Self> {
+        Ok(Self::from_population(Population::new(device, queue, environment, config)?))
+    }
+
+    /// A trainer for a population with settings of their own an agent.
+    ///
+    /// # Errors
+    /// As [`Population::with_hyper_parameters`].
+    pub fn with_hyper_parameters(
+        device: &wgpu::Device,
+        queue: &wgpu::Queue,
+        environment: &Environment,
+        config: &Config,
+        hyper_parameters: Vec<HyperParameters>,
+    ) -> Result<Self> {
+        Ok(Self::from_population(Population::with_hyper_parameters(device, queue, environment, config, hyper_parameters)?))
+    }
+
+    /// Takes over a population.
+    pub fn from_population(population: Population) -> Self {
+        let logged = vec![0; population.config().agents as usize];
+        Self { population, slice: Duration::from_millis(50), slice_iterations: 1.0, logged }
+    }
+
+    /// The population.
+    pub fn population(&self) -> &Population {
+        &self.population
+    }
+
+    /// Trains for `iterations`, in slices of about [`Trainer::slice`], and waits until they are done.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`](crate::Error::Gpu) where the device fails.
+    pub fn advance_blocking(&mut self, iterations: u64) -> Result<()> {
+        let mut left = iterations;
+        while left > 0 {
+            let learning = self.population.learns();
+            let now = left.min((self.slice_iterations as u64).max(1));
+            let start = Instant::now();
+            let mut encoder = self.population.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("train") });
+            self.population.record_iterations(&mut encoder, now);
+            self.population.queue.submit([encoder.finish()]);
+            wait_blocking(&self.population.device)?;
+            left -= now;
+            let fitting = now as f64 * self.slice.as_secs_f64() / start.elapsed().as_secs_f64().max(1e-6);
+            // grow slowly, shrink at once; what rollouts alone take says nothing about learning
+            self.slice_iterations = if learning == self.population.learns() { fitting.min(2.0 * self.slice_iterations).max(1.0) } else { 1.0 };
+        }
+        Ok(())
+    }
+
+    /// Reads what was measured since the last call, and starts the averages anew.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`](crate::Error::Gpu) where the device fails.
+    pub fn measure_blocking(&mut self) -> Result<Vec<Measurements>> {
+        let states = self.states_blocking()?;
+        let population = &self.population;
+        let mut encoder = population.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("clear measurements") });
+        population.record_clear_measurements(&mut encoder);
+        population.queue.submit([encoder.finish()]);
+        let environments = u64::from(population.config.environments);
+        let measurements = states
+            .iter()
+            .enumerate()
+            .map(|(agent, state)| {
+                let mean = |sum: f32| (state.measured_updates > 0).then(|| sum / state.measured_updates as f32);
+                let first = self.logged[agent].max(state.episodes.saturating_sub(EPISODE_LOG as u32));
+                Measurements {
+                    agent: agent as u32,
+                    seed: population.hyper_parameters[agent].seed,
+                    steps: u64::from(state.steps) * environments,
+                    updates: state.updates,
+                    replay_length: state.replay_length,
+                    critic_loss: mean(state.critic_loss),
+                    actor_loss: mean(state.actor_loss),
+                    value: mean(state.value),
+                    value_maximum: (state.measured_updates > 0).then_some(state.value_maximum),
+                    absolute_td_error: mean(state.absolute_td_error),
+                    saturated: mean(state.saturated),
+                    episodes: (first..state.episodes)
+                        .map(|number| {
+                            let [episode_return, length, maximum_value, updates] = state.log[number as usize % EPISODE_LOG];
+                            Episode { number, episode_return, length: length as u32, maximum_value, updates: updates as u32 }
+                        })
+                        .collect(),
+                    halted: halted(state),
+                }
+            })
+            .collect();
+        self.logged = states.iter().map(|state| state.episodes).collect();
+        Ok(measurements)
+    }
+
+    pub(crate) fn states_blocking(&self) -> Result<Vec<AgentState>> {
+        let population = &self.population;
+        let bytes = size_of::<AgentState>() as u64 * u64::from(population.config.agents);
+        read_blocking(&population.device, &population.queue, &population.memory.buffers.agent_states, 0..bytes)
+    }
+}
+
+fn halted(state: &AgentState) -> Option<Halted> {
+    let reason = match state.halted {
+        0 => return None,
+        1 => HaltReason::Loss,
+        2 => HaltReason::CriticGradient,
+        3 => HaltReason::ActorGradient,
+        _ => HaltReason::Environment,
+    };
+    Some(Halted { update: state.halted_at, reason })
+}
