@@ -24,7 +24,16 @@ fn main() -> Result<()> {
         let m = trainer.measure_blocking()?;
         let t = std::time::Instant::now();
         let e = trainer.evaluate_blocking(200, 7)?;
-        println!("{i} {:.0} updates/s, {:?} loss {:?} q {:?} halted {:?} eval {:?} in {:?}", du as f64 / dt, m[0].steps, m[0].critic_loss, m[0].value, m[0].halted, e.iter().map(|e| e.mean_return as i32).collect::<Vec<_>>(), t.elapsed());
+        println!(
+            "{i} {:.0} updates/s, {:?} loss {:?} q {:?} halted {:?} eval {:?} in {:?}",
+            du as f64 / dt,
+            m[0].steps,
+            m[0].critic_loss,
+            m[0].value,
+            m[0].halted,
+            e.iter().map(|e| e.mean_return as i32).collect::<Vec<_>>(),
+            t.elapsed()
+        );
     }
     Ok(())
 }

@@ -311,10 +311,16 @@ impl Config {
             format!("batch_size ({}) exceeds replay_capacity ({})", self.batch_size, self.replay_capacity)
         })?;
         check(self.environments <= self.replay_capacity, || {
-            format!("environments ({}) exceeds replay_capacity ({}): one step would overwrite itself", self.environments, self.replay_capacity)
+            format!(
+                "environments ({}) exceeds replay_capacity ({}): one step would overwrite itself",
+                self.environments, self.replay_capacity
+            )
         })?;
         check(self.learning_starts <= self.replay_capacity, || {
-            format!("learning_starts ({}) exceeds replay_capacity ({}): learning would never start", self.learning_starts, self.replay_capacity)
+            format!(
+                "learning_starts ({}) exceeds replay_capacity ({}): learning would never start",
+                self.learning_starts, self.replay_capacity
+            )
         })?;
         let unit = [
             ("gamma", self.gamma, "0 to 1"),

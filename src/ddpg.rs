@@ -92,7 +92,11 @@ impl Update {
         };
         let follow = online(config.update_running_statistics);
         let leave = online(false);
-        let target = Pass { parameters: target_offset, mode: Mode::Learning { statistics: config.target_statistics, update_running: false }, ..leave };
+        let target = Pass {
+            parameters: target_offset,
+            mode: Mode::Learning { statistics: config.target_statistics, update_running: false },
+            ..leave
+        };
         let actor_builder = Builder { network: actor, kernels, target_offset };
         let critic_builder = Builder { network: critic, kernels, target_offset };
         let output = |activations: &Activations| activations.output;
@@ -137,7 +141,14 @@ impl Update {
     }
 }
 
-fn sample(kernels: &Kernels, observation: Matrix, next_observation: Matrix, action: Matrix, rewards: Matrix, policy_observation: Option<Matrix>) -> Step {
+fn sample(
+    kernels: &Kernels,
+    observation: Matrix,
+    next_observation: Matrix,
+    action: Matrix,
+    rewards: Matrix,
+    policy_observation: Option<Matrix>,
+) -> Step {
     let mut writes = vec![observation.access(), next_observation.access(), action.access(), rewards.access(), Access::Agent];
     writes.extend(policy_observation.map(Matrix::access));
     Step {

@@ -97,7 +97,8 @@ fn evaluate(population: &Population, episodes: u32, seed: u32) -> Result<Vec<Eva
         agent_states: each(size_of::<AgentState>() as u64 / 4, "evaluation counters")?,
     };
     queue.write_buffer(&buffers.agent_states, 0, bytemuck::cast_slice(&vec![AgentState::zeroed(); agents as usize]));
-    let sizes = Sizes { environments: at_once, activations_stride: activations, replay_capacity: 1, time_limit: limit, ..population.memory.sizes };
+    let sizes =
+        Sizes { environments: at_once, activations_stride: activations, replay_capacity: 1, time_limit: limit, ..population.memory.sizes };
     let memory = Memory::new(device, queue, &population.kernels, sizes, &table, buffers);
 
     let mut returns = vec![Vec::with_capacity(episodes as usize); agents as usize];

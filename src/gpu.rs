@@ -48,7 +48,7 @@ impl Gpu {
         let info = adapter.get_info();
         let features = match limits {
             Some(_) => wgpu::Features::empty(),
-            None => adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
+            None => adapter.features() & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SUBGROUP),
         };
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("ddpg-wgpu"),
@@ -137,7 +137,8 @@ fn choose(mut adapters: Vec<wgpu::Adapter>, choice: Option<&str>) -> Result<wgpu
     match position {
         Some(index) => Ok(adapters.swap_remove(index)),
         None => {
-            let there_are: Vec<_> = adapters.iter().enumerate().map(|(i, adapter)| format!("  {i}: {}", describe(&adapter.get_info()))).collect();
+            let there_are: Vec<_> =
+                adapters.iter().enumerate().map(|(i, adapter)| format!("  {i}: {}", describe(&adapter.get_info()))).collect();
             Err(Error::Adapter(format!("no adapter matches {choice:?}; there are:\n{}", there_are.join("\n"))))
         }
     }

@@ -99,7 +99,12 @@ pub(crate) fn storage(device: &wgpu::Device, what: &str, bytes: u64, remedy: &st
     let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
     if bytes > most {
         let mebibytes = |bytes: u64| format!("{bytes} bytes ({:.1} MiB)", bytes as f64 / f64::from(1 << 20));
-        return Err(Error::Limit { what: what.into(), needed: mebibytes(bytes), offered: format!("{} in one binding", mebibytes(most)), remedy: remedy.into() });
+        return Err(Error::Limit {
+            what: what.into(),
+            needed: mebibytes(bytes),
+            offered: format!("{} in one binding", mebibytes(most)),
+            remedy: remedy.into(),
+        });
     }
     Ok(device.create_buffer(&wgpu::BufferDescriptor {
         label: Some(what),
@@ -110,16 +115,34 @@ pub(crate) fn storage(device: &wgpu::Device, what: &str, bytes: u64, remedy: &st
 }
 
 /// A buffer filled with `data`.
-pub(crate) fn filled<T: Pod>(device: &wgpu::Device, queue: &wgpu::Queue, label: &str, usage: wgpu::BufferUsages, data: &[T]) -> wgpu::Buffer {
+pub(crate) fn filled<T: Pod>(
+    device: &wgpu::Device,
+    queue: &wgpu::Queue,
+    label: &str,
+    usage: wgpu::BufferUsages,
+    data: &[T],
+) -> wgpu::Buffer {
     let bytes = bytemuck::cast_slice(data);
-    let buffer = device.create_buffer(&wgpu::BufferDescriptor { label: Some(label), size: bytes.len() as u64, usage: usage | wgpu::BufferUsages::COPY_DST, mapped_at_creation: false });
+    let buffer = device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some(label),
+        size: bytes.len() as u64,
+        usage: usage | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    });
     queue.write_buffer(&buffer, 0, bytes);
     buffer
 }
 
 impl Memory {
     /// Bind groups over `buffers`, with the operations that programs were scheduled into.
-    pub fn new(device: &wgpu::Device, queue: &wgpu::Queue, kernels: &Kernels, sizes: Sizes, operations: &[Operation], buffers: RoleBuffers) -> Self {
+    pub fn new(
+        device: &wgpu::Device,
+        queue: &wgpu::Queue,
+        kernels: &Kernels,
+        sizes: Sizes,
+        operations: &[Operation],
+        buffers: RoleBuffers,
+    ) -> Self {
         let uniform = filled(device, queue, "sizes", wgpu::BufferUsages::UNIFORM, &[sizes]);
         let table = filled(device, queue, "operations", wgpu::BufferUsages::STORAGE, operations);
         let stride = kernels.dispatch_alignment as usize / 4;
@@ -139,14 +162,23 @@ impl Memory {
             &buffers.environments,
             &buffers.agent_states,
         ];
-        let entries: Vec<_> = (0u32..).zip(bound).map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() }).collect();
-        let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor { label: Some("memory"), layout: &kernels.memory_layout, entries: &entries });
+        let entries: Vec<_> =
+            (0u32..).zip(bound).map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() }).collect();
+        let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("memory"),
+            layout: &kernels.memory_layout,
+            entries: &entries,
+        });
         let table = device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("dispatch"),
             layout: &kernels.dispatch_layout,
             entries: &[wgpu::BindGroupEntry {
                 binding: 0,
-                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &dispatches, offset: 0, size: std::num::NonZeroU64::new(16) }),
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: &dispatches,
+                    offset: 0,
+                    size: std::num::NonZeroU64::new(16),
+                }),
             }],
         });
         Self { sizes, buffers, bind_group, table }
@@ -157,7 +189,12 @@ impl Memory {
 ///
 /// # Errors
 /// [`Error::Gpu`] where the device is lost or the copy cannot be mapped.
-pub(crate) fn read_blocking<T: Pod>(device: &wgpu::Device, queue: &wgpu::Queue, buffer: &wgpu::Buffer, range: Range<u64>) -> Result<Vec<T>> {
+pub(crate) fn read_blocking<T: Pod>(
+    device: &wgpu::Device,
+    queue: &wgpu::Queue,
+    buffer: &wgpu::Buffer,
+    range: Range<u64>,
+) -> Result<Vec<T>> {
     let size = range.end - range.start;
     let staging = device.create_buffer(&wgpu::BufferDescriptor {
         label: Some("readback"),

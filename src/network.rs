@@ -188,7 +188,8 @@ impl Network {
         let last = self.layers.len() - 1;
         for (index, layer) in self.layers.iter().enumerate() {
             let name = if index == last { "output".to_owned() } else { format!("layer{}", index + 1) };
-            let matrix = |part: &str, offset, rows| Tensor { name: format!("{name}.{part}"), offset, rows, columns: layer.units, is_vector: false };
+            let matrix =
+                |part: &str, offset, rows| Tensor { name: format!("{name}.{part}"), offset, rows, columns: layer.units, is_vector: false };
             tensors.push(matrix("weight", layer.weights, layer.inputs));
             if layer.actions > 0 {
                 let below = 4 * vec4s(layer.inputs) * layer.columns();
@@ -478,14 +479,30 @@ impl Builder<'_> {
 
     /// From the gradient of the output down to that of hidden layer `down_to`, without touching parameters.
     /// With `train`, scales and shifts take their Adam step on the way.
-    pub fn backward_hidden(&self, steps: &mut Vec<Step>, pass: Pass, activations: &Activations, gradients: &Gradients, down_to: usize, train: bool) {
+    pub fn backward_hidden(
+        &self,
+        steps: &mut Vec<Step>,
+        pass: Pass,
+        activations: &Activations,
+        gradients: &Gradients,
+        down_to: usize,
+        train: bool,
+    ) {
         for index in (down_to..self.network.layers.len() - 1).rev() {
             self.backward_layer(steps, pass, activations, gradients, index, train);
         }
     }
 
     /// The gradient of hidden layer `index` from that of the layer above.
-    fn backward_layer(&self, steps: &mut Vec<Step>, pass: Pass, activations: &Activations, gradients: &Gradients, index: usize, train: bool) {
+    fn backward_layer(
+        &self,
+        steps: &mut Vec<Step>,
+        pass: Pass,
+        activations: &Activations,
+        gradients: &Gradients,
+        index: usize,
+        train: bool,
+    ) {
         let above = &self.network.layers[index + 1];
         let layer = &self.network.layers[index];
         let columns = layer.columns();
@@ -511,7 +528,11 @@ impl Builder<'_> {
         };
         let mut step = Step {
             operation,
-            reads: vec![input.access(), forward.access(), Access::Parameters(operation.weights..operation.weights + 4 * columns * above.columns())],
+            reads: vec![
+                input.access(),
+                forward.access(),
+                Access::Parameters(operation.weights..operation.weights + 4 * columns * above.columns()),
+            ],
             writes: vec![output.access()],
         };
         if let (Some(norm), Some(norms)) = (layer.norm, activations.norms[index]) {
@@ -522,7 +543,15 @@ impl Builder<'_> {
         steps.push(step);
     }
 
-    fn through_norm(&self, pass: Pass, operation: &mut Operation, step: &mut Step, norm: u32, (normalised, statistics): (Matrix, u32), train: bool) {
+    fn through_norm(
+        &self,
+        pass: Pass,
+        operation: &mut Operation,
+        step: &mut Step,
+        norm: u32,
+        (normalised, statistics): (Matrix, u32),
+        train: bool,
+    ) {
         operation.strip = self.strip(operation.rows, operation.columns);
         operation.units = operation.columns.div_ceil(TILE_COLUMNS * operation.strip);
         operation.norm = norm + pass.parameters;
@@ -530,7 +559,11 @@ impl Builder<'_> {
         operation.normalised_stride = normalised.stride;
         operation.statistics = statistics;
         let scale_and_shift = operation.norm..operation.norm + 2 * operation.columns;
-        step.reads.extend([Access::Parameters(scale_and_shift.clone()), normalised.access(), Access::Activations(statistics..statistics + 2 * operation.columns)]);
+        step.reads.extend([
+            Access::Parameters(scale_and_shift.clone()),
+            normalised.access(),
+            Access::Activations(statistics..statistics + 2 * operation.columns),
+        ]);
         if train {
             operation.flags |= flag::TRAIN_NORM;
             step.reads.push(Access::Agent);
@@ -602,7 +635,16 @@ impl Builder<'_> {
 
     /// The critic's action gradient, carried through the actor's scaled tanh: `d_output` is the gradient of the actor's
     /// output layer before its tanh, `action_gradient` that of the action itself.
-    pub fn backward_action(&self, steps: &mut Vec<Step>, pass: Pass, activations: &Activations, gradients: &Gradients, bounds: u32, d_output: Matrix, action_gradient: Matrix) {
+    pub fn backward_action(
+        &self,
+        steps: &mut Vec<Step>,
+        pass: Pass,
+        activations: &Activations,
+        gradients: &Gradients,
+        bounds: u32,
+        d_output: Matrix,
+        action_gradient: Matrix,
+    ) {
         let (Some(index), Some(action)) = (self.network.action_layer(), activations.action(self.network)) else { return };
         let layer = &self.network.layers[index];
         let input = gradients.layers[index];
@@ -628,7 +670,12 @@ impl Builder<'_> {
                 units: self.tiles(input.rows, columns),
                 ..self.operation(pass)
             },
-            reads: vec![input.access(), action.access(), Access::Parameters(weights..weights + 4 * columns * layer.columns()), Access::Parameters(bounds..bounds + 2 * columns)],
+            reads: vec![
+                input.access(),
+                action.access(),
+                Access::Parameters(weights..weights + 4 * columns * layer.columns()),
+                Access::Parameters(bounds..bounds + 2 * columns),
+            ],
             writes: vec![d_output.access(), action_gradient.access()],
         });
     }

@@ -31,6 +31,7 @@ pub struct Population {
     pub(crate) rollout: Rollout,
     pub(crate) memory: Memory,
     programs: Programs,
+    operations: Vec<Operation>,
     iterations: u64,
     updates: u64,
 }
@@ -86,7 +87,11 @@ impl Population {
         config.validate()?;
         environment.validate()?;
         if hyper_parameters.len() != config.agents as usize {
-            return Err(Error::config(format!("{} hyper-parameter sets for {} agents; there must be one an agent", hyper_parameters.len(), config.agents)));
+            return Err(Error::config(format!(
+                "{} hyper-parameter sets for {} agents; there must be one an agent",
+                hyper_parameters.len(),
+                config.agents
+            )));
         }
         let kernels = Arc::new(Kernels::new(device, environment, workgroup_size(device))?);
         let networks = Networks::new(config, environment);
@@ -115,6 +120,7 @@ impl Population {
             rollout,
             memory,
             programs,
+            operations: table,
             iterations: 0,
             updates: 0,
         };
@@ -188,6 +194,15 @@ impl Population {
 
     fn record(&self, program: &Program, pass: &mut wgpu::ComputePass<'_>) {
         program.record(pass, &self.kernels, &self.memory.table, self.config.agents);
+    }
+
+    pub(crate) fn named_programs(&self) -> [(&Program, &'static str); 2] {
+        [(&self.programs.rollout, "rollout"), (&self.programs.learn, "learn")]
+    }
+
+    /// The operation table that all programs index.
+    pub(crate) fn operations(&self) -> &[Operation] {
+        &self.operations
     }
 
     /// Records `iterations` into one compute pass of `encoder`: each steps every environment once, then takes
@@ -270,7 +285,11 @@ fn workgroup_size(_device: &wgpu::Device) -> u32 {
 }
 
 fn clear_measurements() -> Steps {
-    Steps(vec![Step { operation: Operation { kind: Kernel::ClearMeasurements as u32, units: 1, ..Default::default() }, reads: vec![], writes: vec![Access::Agent] }])
+    Steps(vec![Step {
+        operation: Operation { kind: Kernel::ClearMeasurements as u32, units: 1, ..Default::default() },
+        reads: vec![],
+        writes: vec![Access::Agent],
+    }])
 }
 
 pub(crate) fn environment_stride(environment: &Environment) -> u32 {
@@ -316,7 +335,13 @@ fn sizes(config: &Config, environment: &Environment, networks: &Networks, activa
     }
 }
 
-fn allocate(device: &wgpu::Device, queue: &wgpu::Queue, config: &Config, sizes: &Sizes, hyper_parameters: &[HyperParameters]) -> Result<RoleBuffers> {
+fn allocate(
+    device: &wgpu::Device,
+    queue: &wgpu::Queue,
+    config: &Config,
+    sizes: &Sizes,
+    hyper_parameters: &[HyperParameters],
+) -> Result<RoleBuffers> {
     let agents = u64::from(config.agents);
     let of = |each: u32, bytes: u64| agents * u64::from(each) * bytes;
     let with = |what: &str| format!("{what} of {agents} agent{}", if agents == 1 { "" } else { "s" });
@@ -330,8 +355,18 @@ fn allocate(device: &wgpu::Device, queue: &wgpu::Queue, config: &Config, sizes: 
         replay: storage(device, &with(&format!("a replay ring of {} transitions", config.replay_capacity)), replay_bytes, &replay)?,
         parameters: storage(device, &with("the parameters"), of(sizes.parameters_stride, 16), smaller)?,
         moments: storage(device, &with("Adam's moments"), of(sizes.moments_stride, 16), smaller)?,
-        activations: storage(device, &with("the activations"), of(sizes.activations_stride, 16), "use fewer agents, a smaller batch or fewer environments")?,
-        environments: storage(device, &with("the environments"), of(sizes.environment_stride, 4) * u64::from(config.environments), "use fewer environments")?,
+        activations: storage(
+            device,
+            &with("the activations"),
+            of(sizes.activations_stride, 16),
+            "use fewer agents, a smaller batch or fewer environments",
+        )?,
+        environments: storage(
+            device,
+            &with("the environments"),
+            of(sizes.environment_stride, 4) * u64::from(config.environments),
+            "use fewer environments",
+        )?,
         agent_states: storage(device, &with("the counters"), of(size_of::<AgentState>() as u32, 1), "use fewer agents")?,
         hyper_parameters: filled(device, queue, "hyper-parameters", wgpu::BufferUsages::STORAGE, &raw),
     })

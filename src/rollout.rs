@@ -44,7 +44,11 @@ impl Rollout {
             writes: vec![observation.access(), Access::Agent],
         });
         let reset = Step {
-            operation: Operation { kind: Kernel::ResetEnvironments as u32, units: environments.div_ceil(kernels.workgroup_size), ..operation },
+            operation: Operation {
+                kind: Kernel::ResetEnvironments as u32,
+                units: environments.div_ceil(kernels.workgroup_size),
+                ..operation
+            },
             reads: vec![],
             writes: vec![observation.access(), Access::Agent],
         };

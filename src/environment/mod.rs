@@ -102,7 +102,8 @@ impl Environment {
 
     pub(crate) fn validate(&self) -> Result<()> {
         let name = &self.name;
-        for (what, value) in [("state_size", self.state_size), ("observation_size", self.observation_size), ("time_limit", self.time_limit)] {
+        for (what, value) in [("state_size", self.state_size), ("observation_size", self.observation_size), ("time_limit", self.time_limit)]
+        {
             if value == 0 {
                 return Err(Error::config(format!("environment {name}: {what} is 0; it must be at least 1")));
             }
@@ -116,7 +117,9 @@ impl Environment {
         }
         for (i, (low, high)) in self.action_low.iter().zip(&self.action_high).enumerate() {
             if !(low.is_finite() && high.is_finite() && low < high) {
-                return Err(Error::config(format!("environment {name}: action {i} ranges from {low} to {high}; the bounds must be finite and increasing")));
+                return Err(Error::config(format!(
+                    "environment {name}: action {i} ranges from {low} to {high}; the bounds must be finite and increasing"
+                )));
             }
         }
         Ok(())

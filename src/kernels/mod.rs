@@ -129,7 +129,8 @@ impl Kernels {
                 _ => entry(binding, storage(false), false, None),
             })
             .collect();
-        let bind_group_layout = |label, entries: &[_]| device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries });
+        let bind_group_layout =
+            |label, entries: &[_]| device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries });
         let memory_layout = bind_group_layout("memory", &memory);
         let dispatch_layout = bind_group_layout("dispatch", &[entry(0, wgpu::BufferBindingType::Uniform, true, NonZeroU64::new(16))]);
         let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
@@ -154,7 +155,13 @@ impl Kernels {
                 })
             })
             .collect();
-        Ok(Self { memory_layout, dispatch_layout, workgroup_size, dispatch_alignment: limits.min_uniform_buffer_offset_alignment.max(16), pipelines })
+        Ok(Self {
+            memory_layout,
+            dispatch_layout,
+            workgroup_size,
+            dispatch_alignment: limits.min_uniform_buffer_offset_alignment.max(16),
+            pipelines,
+        })
     }
 
     pub fn pipeline(&self, kernel: Kernel) -> &wgpu::ComputePipeline {
