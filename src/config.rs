@@ -257,19 +257,22 @@ impl Config {
                 ..paper
             },
             Preset::Modern => Config {
-                environments: 4,
-                steps: 40_000,
+                environments: 8,
+                steps: 48_000,
                 actor_hidden: vec![64, 64],
                 critic_hidden: vec![64, 64],
+                action_layer: 1,
+                // 1/sqrt(64), as the hidden layers: from 3e-3 the policy takes longer to leave zero
+                output_initialization: 0.125,
                 batch_norm: BatchNorm::None,
                 actor_learning_rate: 1e-3,
-                critic_learning_rate: 1e-3,
+                critic_learning_rate: 2e-3,
                 critic_weight_decay: 0.0,
-                tau: 5e-3,
+                tau: 1e-2,
                 replay_capacity: 100_000,
                 learning_starts: 1000,
                 random_steps: 1000,
-                exploration: Exploration::Gaussian { sigma: 0.1 },
+                exploration: Exploration::Gaussian { sigma: 0.2 },
                 ..paper
             },
         }

@@ -4,6 +4,8 @@ mod ddpg;
 pub mod environment;
 mod error;
 mod evaluate;
+#[cfg(test)]
+mod golden;
 mod gpu;
 mod hyper_parameters;
 mod kernels;
