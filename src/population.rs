@@ -121,6 +121,9 @@ impl Population {
             learn: update.steps.schedule(&mut table),
             clear_measurements: clear_measurements().schedule(&mut table),
         };
+        for program in [&programs.reset, &programs.rollout, &programs.learn, &programs.clear_measurements] {
+            program.prepare(&kernels);
+        }
         let sizes = sizes(config, environment, &networks, activations.used, options);
         let buffers = allocate(device, queue, config, &sizes, &hyper_parameters)?;
         let memory = Memory::new(device, queue, &kernels, sizes, &table, buffers);

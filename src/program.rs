@@ -146,6 +146,13 @@ pub(crate) struct Program {
 }
 
 impl Program {
+    /// Compiles what the program needs, so that recording it never waits for a compiler.
+    pub fn prepare(&self, kernels: &Kernels) {
+        for dispatch in &self.dispatches {
+            kernels.pipeline(dispatch.kernel);
+        }
+    }
+
     /// Records the program into `pass`, whose bind group 0 is already the population's.
     pub fn record(&self, pass: &mut wgpu::ComputePass<'_>, kernels: &Kernels, table: &wgpu::BindGroup, agents: u32) {
         for dispatch in &self.dispatches {

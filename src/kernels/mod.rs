@@ -4,6 +4,7 @@ use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::shader;
 use std::num::NonZeroU64;
+use std::sync::OnceLock;
 
 /// The kinds of operation, as in `shaders/program.wgsl`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -138,20 +139,23 @@ impl Tile {
     }
 }
 
-/// Compiled pipelines for one environment on one device.
+/// The kernels with one environment on one device.
 #[derive(Debug)]
 pub(crate) struct Kernels {
+    device: wgpu::Device,
+    module: wgpu::ShaderModule,
+    layout: wgpu::PipelineLayout,
     pub memory_layout: wgpu::BindGroupLayout,
     pub dispatch_layout: wgpu::BindGroupLayout,
     pub tile: Tile,
     pub workgroup_size: u32,
     /// Bytes between two entries of the dispatch table.
     pub dispatch_alignment: u32,
-    pipelines: Vec<wgpu::ComputePipeline>,
+    pipelines: [OnceLock<wgpu::ComputePipeline>; Kernel::ALL.len()],
 }
 
 impl Kernels {
-    /// Checks the environment's WGSL and compiles every kernel with it.
+    /// Checks the environment's WGSL; each kernel is compiled when a program first needs it.
     ///
     /// # Errors
     /// [`Error::Shader`] for WGSL that does not hold; [`Error::Limit`] where the device offers less than WebGPU's defaults.
@@ -194,34 +198,34 @@ impl Kernels {
             bind_group_layouts: &[Some(&memory_layout), Some(&dispatch_layout)],
             immediate_size: 0,
         });
-        let pipelines = Kernel::ALL
-            .iter()
-            .map(|&kernel| {
-                device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                    label: Some(kernel.name()),
-                    layout: Some(&layout),
-                    module: &module,
-                    entry_point: Some("layered"),
-                    compilation_options: wgpu::PipelineCompilationOptions {
-                        constants: &[("KINDS", f64::from(1u32 << kernel as u32)), ("WORKGROUP_SIZE", f64::from(workgroup_size))],
-                        // every kernel writes its workgroup memory before it reads it
-                        zero_initialize_workgroup_memory: false,
-                    },
-                    cache: None,
-                })
-            })
-            .collect();
         Ok(Self {
+            device: device.clone(),
+            module,
+            layout,
             memory_layout,
             dispatch_layout,
             tile,
             workgroup_size,
             dispatch_alignment: limits.min_uniform_buffer_offset_alignment.max(16),
-            pipelines,
+            pipelines: std::array::from_fn(|_| OnceLock::new()),
         })
     }
 
+    /// The pipeline of one kind of operation, compiled when it is first asked for: programs ask as they are built.
     pub fn pipeline(&self, kernel: Kernel) -> &wgpu::ComputePipeline {
-        &self.pipelines[kernel as usize]
+        self.pipelines[kernel as usize].get_or_init(|| {
+            self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(kernel.name()),
+                layout: Some(&self.layout),
+                module: &self.module,
+                entry_point: Some("layered"),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    constants: &[("KINDS", f64::from(1u32 << kernel as u32)), ("WORKGROUP_SIZE", f64::from(self.workgroup_size))],
+                    // every kernel writes its workgroup memory before it reads it
+                    zero_initialize_workgroup_memory: false,
+                },
+                cache: None,
+            })
+        })
     }
 }
