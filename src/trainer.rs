@@ -179,8 +179,7 @@ impl Trainer {
         wait_blocking(&self.population.device)?;
         let fitting = now as f64 * self.slice.as_secs_f64() / start.elapsed().as_secs_f64().max(1e-6);
         // grow slowly, shrink at once; what rollouts alone take says nothing about learning
-        self.slice_iterations =
-            if learning == self.population.learns() { fitting.min(2.0 * self.slice_iterations).max(1.0) } else { 1.0 };
+        self.slice_iterations = if learning == self.population.learns() { fitting.min(2.0 * self.slice_iterations).max(1.0) } else { 1.0 };
         Ok(now)
     }
 

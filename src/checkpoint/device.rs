@@ -110,11 +110,8 @@ impl Population {
         }
         if contents >= Contents::TrainingAndReplay {
             let length = state.replay_length * sizes.transition_stride;
-            let transitions = if length == 0 {
-                vec![]
-            } else {
-                self.read(&self.memory.buffers.replay, agent, sizes.replay_stride, 0, length)?
-            };
+            let transitions =
+                if length == 0 { vec![] } else { self.read(&self.memory.buffers.replay, agent, sizes.replay_stride, 0, length)? };
             keep(REPLAY, vec![state.replay_length as usize, sizes.transition_stride as usize], transitions);
         }
         Ok(snapshot)
