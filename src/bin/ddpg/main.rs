@@ -27,6 +27,9 @@ struct Cli {
 const EXIT_CODES: &str = "Exit codes: 0 fine, 1 failure, 2 usage or impossible configuration, 130 after Ctrl-C.\n\
     RUST_LOG=info (or debug) shows what the GPU libraries say; NO_COLOR turns colours off.";
 
+/// What the libraries may say unasked; a missing driver is reported by this program itself.
+const QUIET: &str = "error,wgpu_hal::vulkan::instance=off";
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Train agents, evaluate them, and save both in a run directory
@@ -39,7 +42,7 @@ enum Command {
 
 fn main() -> ExitCode {
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "error".into()))
+        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| QUIET.into()))
         .with_writer(std::io::stderr)
         .with_ansi(
             std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && std::io::IsTerminal::is_terminal(&std::io::stderr()),

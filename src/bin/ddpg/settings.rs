@@ -63,10 +63,10 @@ pub struct Settings {
     pub maximum_episode_length: Option<u32>,
 
     /// Widths of the actor's hidden layers
-    #[arg(long, value_name = "UNITS,…", value_delimiter = ',', help_heading = NETWORKS)]
+    #[arg(long, value_name = "UNITS,…", value_delimiter = ',', action = clap::ArgAction::Set, help_heading = NETWORKS)]
     pub actor_hidden: Option<Vec<u32>>,
     /// Widths of the critic's hidden layers
-    #[arg(long, value_name = "UNITS,…", value_delimiter = ',', help_heading = NETWORKS)]
+    #[arg(long, value_name = "UNITS,…", value_delimiter = ',', action = clap::ArgAction::Set, help_heading = NETWORKS)]
     pub critic_hidden: Option<Vec<u32>>,
     /// The critic's layer that the action enters at; 1 is the first hidden layer
     #[arg(long, value_name = "LAYER", help_heading = NETWORKS)]

@@ -145,6 +145,8 @@ struct Training<'a> {
     began: (u64, u64),
     /// The same, and the time trained, at the last row of metrics.
     logged: (u64, u64, Duration),
+    /// One agent's speed between the last two rows; the first has the compilation of the shaders in it.
+    recent: Option<Speed>,
     measurements: Vec<Measurements>,
     latest: Option<String>,
 }
@@ -168,6 +170,7 @@ impl<'a> Training<'a> {
             trained: Duration::ZERO,
             began,
             logged,
+            recent: None,
             measurements: vec![],
             latest: None,
         }
@@ -250,15 +253,24 @@ impl<'a> Training<'a> {
         Speed { steps: iterations as f64 * environments * agents / seconds, updates: updates as f64 * agents / seconds }
     }
 
+    /// The speed at the moment, all agents together.
+    fn speed_now(&self) -> Speed {
+        let agents = f64::from(self.run.config.agents);
+        self.recent.map_or_else(|| self.speed(), |one| Speed { steps: one.steps * agents, updates: one.updates * agents })
+    }
+
     fn show(&self) {
         self.progress.show(self.trainer.population().environment_steps().min(self.run.config.steps), || {
-            let Speed { steps, updates } = self.speed();
+            let Speed { steps, updates } = self.speed_now();
             let latest = self.latest.as_ref().map_or_else(|| "no evaluation yet".to_owned(), |latest| format!("return {latest}"));
             format!("{steps:.0} steps/s, {updates:.0} updates/s, {latest}")
         });
     }
 
     fn measure(&mut self) -> Result<()> {
+        if !self.measurements.is_empty() && self.trainer.population().iterations() == self.logged.0 {
+            return Ok(());
+        }
         let before: Vec<Option<Halted>> = self.measurements.iter().map(|measured| measured.halted).collect();
         self.measurements = self.trainer.measure_blocking()?;
         self.gpu.check()?;
@@ -276,6 +288,7 @@ impl<'a> Training<'a> {
             updates: (population.updates() - updates) as f64 / seconds,
         };
         self.logged = (population.iterations(), population.updates(), self.trained);
+        self.recent = Some(speed);
         self.records.measured(&self.measurements, speed)
     }
 
@@ -291,7 +304,7 @@ impl<'a> Training<'a> {
 
     fn tell(&self, evaluations: &[Evaluation]) {
         let population = self.trainer.population();
-        let Speed { steps, updates } = self.speed();
+        let Speed { steps, updates } = self.speed_now();
         let (step, taken) = (population.environment_steps(), population.updates());
         let mean = report::in_short(evaluations);
         self.progress.tell(&format!("step {step:>9}  update {taken:>9}  {steps:.0} steps/s  {updates:.0} updates/s  mean return {mean}"));
