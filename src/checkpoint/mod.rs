@@ -19,6 +19,18 @@
 //! The metadata (strings; lists and objects as JSON) says how to use them: with `z` the output of the actor's last layer,
 //! the action is `action_centre + action_scale · tanh(z)`. It holds the whole configuration too, and every counter, so
 //! that a run goes on from a file with its moments, environments and replay ring exactly as if it had never stopped.
+//!
+//! ```no_run
+//! use ddpg_wgpu::checkpoint::{Contents, Snapshot};
+//! use ddpg_wgpu::{Config, Environment, Gpu, Trainer};
+//! let gpu = Gpu::open_blocking(None)?;
+//! let mut trainer = Trainer::new(&gpu.device, &gpu.queue, &Environment::pendulum_v1(), &Config::default())?;
+//! trainer.advance_blocking(1000)?;
+//! Snapshot::save_all(&trainer.snapshot_blocking(Contents::TrainingAndReplay)?, "my-run")?;
+//! // later, perhaps elsewhere
+//! trainer.restore_blocking(&Snapshot::load_all("my-run")?)?;
+//! # Ok::<(), ddpg_wgpu::Error>(())
+//! ```
 
 mod device;
 mod file;

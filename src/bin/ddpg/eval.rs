@@ -3,8 +3,8 @@
 use crate::failure::Usage;
 use crate::output::say;
 use crate::report;
+use crate::resolve::Run;
 use crate::run_directory::CONFIG;
-use crate::settings::Run;
 use anyhow::{Context, Result};
 use clap::Args;
 use ddpg_wgpu::{Environment, Evaluation, Gpu, Population, Snapshot, Trainer};

@@ -7,13 +7,14 @@ mod output;
 mod plot;
 mod progress;
 mod report;
+mod resolve;
 mod run_directory;
 mod settings;
 mod train;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use ddpg_wgpu::Preset;
-use settings::Run;
+use resolve::Run;
 use std::process::ExitCode;
 
 /// Deep deterministic policy gradients (Lillicrap et al. 2016), trained entirely on the GPU
