@@ -17,7 +17,7 @@ impl Progress {
     pub fn new(quiet: bool, steps: u64, done: u64) -> Self {
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr_with_hz(5));
-            let template = "{bar:30} {human_pos}/{human_len} steps, {msg}, {eta} left";
+            let template = "{bar:20} {human_pos}/{human_len} steps, {eta} left  {wide_msg}";
             bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar.set_position(done);
             bar.reset_eta();
