@@ -15,7 +15,13 @@ fn main() -> Result<()> {
     }
     config.learning_starts = config.batch_size;
     config.environments = arg(3, 1);
-    let mut trainer = Trainer::new(&gpu.device, &gpu.queue, &Environment::pendulum_v1(), &config)?;
+    let mut options = Options::default();
+    if arg(6, 0) == 1 {
+        options.tile = Some(Tile::Portable);
+    }
+    let hyper = (0..config.agents).map(|agent| HyperParameters::of_agent(&config, agent)).collect();
+    let population = Population::with_options(&gpu.device, &gpu.queue, &Environment::pendulum_v1(), &config, hyper, options)?;
+    let mut trainer = Trainer::from_population(population);
     trainer.advance_blocking(u64::from(config.batch_size / config.environments) + 5)?;
     let t = std::time::Instant::now();
     let n = arg(4, 100) as u64;

@@ -7,35 +7,83 @@
 // The target network is not read again in the update that changes it, so blending here equals blending at its end.
 // Called by whichever invocation has just finished a vec4 of gradient; it owns that vec4 of parameters and moments.
 
-// `index`: the vec4 within the agent's online parameters. `decays`: add weight decay (L2 on weight matrices only).
-fn apply_gradient(agent: u32, network: u32, index: u32, gradient: vec4f, decays: bool) {
-    let moments_base = agent * sizes.moments_stride + index;
-    if (sizes.flags & RECORD_GRADIENTS) != 0u {
-        moments[moments_base + sizes.gradient_offset] = gradient;
+// What one agent's step with one of its networks needs, read once.
+struct AdamStep {
+    agent: u32,
+    network: u32,
+    halted: bool,
+    record: bool,
+    // vec4 addresses of the agent's moments, of its recorded gradients, and of its online parameters
+    moments: u32,
+    gradients: u32,
+    parameters: u32,
+    beta1: f32,
+    beta2: f32,
+    one_minus_beta1: f32,
+    one_minus_beta2: f32,
+    epsilon: f32,
+    weight_decay: f32,
+    // lr / (1 - beta1^t)
+    step_size: f32,
+    // 1 - beta2^t
+    bias_correction2: f32,
+    blend: f32,
+}
+
+fn adam_step(agent: u32, network: u32) -> AdamStep {
+    let is_actor = network == ACTOR;
+    var step: AdamStep;
+    step.agent = agent;
+    step.network = network;
+    step.halted = agent_states[agent].halted != 0u;
+    step.record = (sizes.flags & RECORD_GRADIENTS) != 0u;
+    step.moments = agent * sizes.moments_stride;
+    step.gradients = step.moments + sizes.gradient_offset;
+    step.parameters = agent * sizes.parameters_stride;
+    step.beta1 = hyper_parameters[agent].adam_beta1;
+    step.beta2 = hyper_parameters[agent].adam_beta2;
+    step.one_minus_beta1 = hyper_parameters[agent].adam_one_minus_beta1;
+    step.one_minus_beta2 = hyper_parameters[agent].adam_one_minus_beta2;
+    step.epsilon = hyper_parameters[agent].adam_epsilon;
+    step.blend = agent_states[agent].blend;
+    step.bias_correction2 = agent_states[agent].bias_correction2;
+    if is_actor {
+        step.weight_decay = hyper_parameters[agent].actor_weight_decay;
+        step.step_size = hyper_parameters[agent].actor_learning_rate / agent_states[agent].bias_correction1;
+    } else {
+        step.weight_decay = hyper_parameters[agent].critic_weight_decay;
+        step.step_size = hyper_parameters[agent].critic_learning_rate / agent_states[agent].bias_correction1;
     }
-    if agent_states[agent].halted != 0u {
+    return step;
+}
+
+// `index`: the vec4 within the agent's online parameters. `decays`: add weight decay (L2 on weight matrices only).
+fn apply_gradient(step: AdamStep, index: u32, gradient: vec4f, decays: bool) {
+    if step.record {
+        moments[step.gradients + index] = gradient;
+    }
+    if step.halted {
         return;
     }
-    let h = hyper_parameters[agent];
-    let is_actor = network == ACTOR;
-    let online = agent * sizes.parameters_stride + index;
+    let first = step.moments + index;
+    let second = first + sizes.second_moment_offset;
+    let online = step.parameters + index;
     let parameter = parameters[online];
     var g = gradient;
     if decays {
-        g = fma(vec4f(select(h.critic_weight_decay, h.actor_weight_decay, is_actor)), parameter, g);
+        g = fma(vec4f(step.weight_decay), parameter, g);
     }
-    let m = fma(vec4f(h.adam_beta1), moments[moments_base], h.adam_one_minus_beta1 * g);
-    let v = fma(vec4f(h.adam_beta2), moments[moments_base + sizes.second_moment_offset], h.adam_one_minus_beta2 * g * g);
-    let step_size = select(h.critic_learning_rate, h.actor_learning_rate, is_actor) / agent_states[agent].bias_correction1;
-    let root = sqrt(v / agent_states[agent].bias_correction2);
-    let stepped = parameter - step_size * m / (root + h.adam_epsilon);
+    let m = fma(vec4f(step.beta1), moments[first], step.one_minus_beta1 * g);
+    let v = fma(vec4f(step.beta2), moments[second], step.one_minus_beta2 * g * g);
+    let root = sqrt(v / step.bias_correction2);
+    let stepped = parameter - step.step_size * m / (root + step.epsilon);
     if !all_finite(stepped) || !all_finite(v) {
-        halt(agent, select(HALTED_CRITIC_GRADIENT, HALTED_ACTOR_GRADIENT, is_actor), agent_states[agent].updates);
+        halt(step.agent, select(HALTED_CRITIC_GRADIENT, HALTED_ACTOR_GRADIENT, step.network == ACTOR), agent_states[step.agent].updates);
         return;
     }
-    moments[moments_base] = m;
-    moments[moments_base + sizes.second_moment_offset] = v;
+    moments[first] = m;
+    moments[second] = v;
     parameters[online] = stepped;
     let blended = online + sizes.target_offset;
-    parameters[blended] = blend_target(stepped, parameters[blended], agent_states[agent].blend);
+    parameters[blended] = blend_target(stepped, parameters[blended], step.blend);
 }

@@ -21,35 +21,34 @@ fn scaled_tanh_gradient(gradient: vec4f, action: vec4f, scale: vec4f, centre: ve
 // `through`: RECTIFIED, SCALED_TANH (also writes dx itself, the action gradient, to `extra`), or LINEAR.
 fn dense_backward_input(operation: Operation, agent: u32, unit: u32, lane: u32, through: u32) {
     let rows = operation_rows(operation, agent);
-    let row_tiles = (operation.rows + TILE_ROWS - 1u) / TILE_ROWS;
-    let column_tiles = (operation.columns + TILE_COLUMNS - 1u) / TILE_COLUMNS;
     let index = unit * WORKGROUP_SIZE + lane;
-    if index >= row_tiles * column_tiles {
+    if index >= tile_invocations(operation.rows, operation.columns) {
         return;
     }
-    backward_tile(operation, agent, rows, (index % row_tiles) * TILE_ROWS, (index / row_tiles) * TILE_COLUMNS, through);
+    backward_tile(operation, agent, rows, operation.columns, tile_place(index, operation.rows), through);
 }
 
-fn backward_tile(operation: Operation, agent: u32, rows: u32, row: u32, column: u32, through: u32) {
+// `end`: the column after the last that this workgroup owns.
+fn backward_tile(operation: Operation, agent: u32, rows: u32, end: u32, place: Place, through: u32) {
     let slice = agent * sizes.activations_stride;
     let weights = agent * sizes.parameters_stride;
-    product_transposed_right(slice + operation.input, operation.input_stride, row, rows, weights + operation.weights, operation.weights_stride, column, operation.columns, operation.inner);
+    product_transposed_right(slice + operation.input, operation.input_stride, rows, weights + operation.weights, operation.weights_stride, operation.columns, operation.inner, place);
     for (var c = 0u; c < TILE_COLUMNS; c++) {
-        let at = min(column + c, operation.columns - 1u);
+        let at = place.column + c;
         for (var r = 0u; r < TILE_ROWS; r++) {
-            if row + r < rows && column + c < operation.columns {
+            if place.row + r < rows && at < end {
                 var gradient = tile[r * TILE_COLUMNS + c];
                 if through == RECTIFIED {
-                    gradient = rectified_gradient(gradient, activations[slice + operation.forward + (row + r) * operation.forward_stride + at]);
+                    gradient = rectified_gradient(gradient, activations[slice + operation.forward + (place.row + r) * operation.forward_stride + at]);
                 }
                 if through == SCALED_TANH {
-                    activations[slice + operation.extra + (row + r) * operation.extra_stride + at] = gradient;
-                    let action = activations[slice + operation.forward + (row + r) * operation.forward_stride + at];
+                    activations[slice + operation.extra + (place.row + r) * operation.extra_stride + at] = gradient;
+                    let action = activations[slice + operation.forward + (place.row + r) * operation.forward_stride + at];
                     let scale = parameters[weights + operation.norm + at];
                     let centre = parameters[weights + operation.norm + operation.columns + at];
                     gradient = scaled_tanh_gradient(gradient, action, scale, centre);
                 }
-                activations[slice + operation.output + (row + r) * operation.output_stride + at] = gradient;
+                activations[slice + operation.output + (place.row + r) * operation.output_stride + at] = gradient;
             }
         }
     }
@@ -58,15 +57,18 @@ fn backward_tile(operation: Operation, agent: u32, rows: u32, row: u32, column: 
 // dy W^T, then backward through ReLU (`through` RECTIFIED) or nothing, and batch norm.
 fn dense_backward_input_normalised(operation: Operation, agent: u32, unit: u32, lane: u32, through: u32) {
     let rows = operation_rows(operation, agent);
-    let row_tiles = (operation.rows + TILE_ROWS - 1u) / TILE_ROWS;
-    let first_column = unit * operation.strip * TILE_COLUMNS;
-    let strip_columns = min(operation.strip * TILE_COLUMNS, operation.columns - first_column);
-    let tiles = row_tiles * operation.strip;
-    for (var index = lane; index < tiles; index += WORKGROUP_SIZE) {
-        backward_tile(operation, agent, rows, (index % row_tiles) * TILE_ROWS, first_column + (index / row_tiles) * TILE_COLUMNS, through);
+    let first_column = unit * operation.strip;
+    let strip_columns = min(operation.strip, operation.columns - first_column);
+    let invocations = tile_invocations(operation.rows, strip_columns);
+    for (var index = lane; index < invocations; index += WORKGROUP_SIZE) {
+        var place = tile_place(index, operation.rows);
+        place.column += first_column;
+        backward_tile(operation, agent, rows, first_column + strip_columns, place, through);
     }
     // dy of the strip, written by other invocations of this workgroup, is summed from here on
     storageBarrier();
     workgroupBarrier();
-    normalise_columns_backward(operation, agent, lane, first_column, strip_columns);
+    for (var c = 0u; c < strip_columns; c += WORKGROUP_SIZE) {
+        normalise_columns_backward(operation, agent, lane, first_column + c, min(WORKGROUP_SIZE, strip_columns - c));
+    }
 }

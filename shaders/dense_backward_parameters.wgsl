@@ -8,27 +8,25 @@
 
 fn dense_backward_parameters(operation: Operation, agent: u32, unit: u32, lane: u32) {
     let rows = operation_rows(operation, agent);
-    let row_tiles = (operation.inner * 4u + TILE_ROWS - 1u) / TILE_ROWS;
-    let column_tiles = (operation.columns + TILE_COLUMNS - 1u) / TILE_COLUMNS;
     let index = unit * WORKGROUP_SIZE + lane;
-    if index >= row_tiles * column_tiles {
+    if index >= tile_invocations(operation.inner * 4u, operation.columns) {
         return;
     }
-    let row = (index % row_tiles) * TILE_ROWS;
-    let column = (index / row_tiles) * TILE_COLUMNS;
+    let place = tile_place(index, operation.inner * 4u);
     let slice = agent * sizes.activations_stride;
-    product_transposed_left(slice + operation.input, operation.input_stride, operation.inner, row / 4u, slice + operation.forward, operation.forward_stride, operation.columns, column, rows);
+    product_transposed_left(slice + operation.input, operation.input_stride, operation.inner, slice + operation.forward, operation.forward_stride, operation.columns, rows, place);
+    let step = adam_step(agent, operation.network);
     for (var c = 0u; c < TILE_COLUMNS; c++) {
-        let at = column + c;
+        let at = place.column + c;
         if at < operation.columns {
             for (var r = 0u; r < TILE_ROWS; r++) {
-                if row + r < operation.inner * 4u {
-                    apply_gradient(agent, operation.network, operation.weights + (row + r) * operation.weights_stride + at, tile[r * TILE_COLUMNS + c], true);
+                if place.row + r < operation.inner * 4u {
+                    apply_gradient(step, operation.weights + (place.row + r) * operation.weights_stride + at, tile[r * TILE_COLUMNS + c], true);
                 }
             }
-            if row == 0u {
+            if place.row == 0u {
                 let gradient = select(tile_sum[c], vec4f(), (operation.flags & CANCELLED_BIAS) != 0u);
-                apply_gradient(agent, operation.network, operation.bias + at, gradient, false);
+                apply_gradient(step, operation.bias + at, gradient, false);
             }
         }
     }

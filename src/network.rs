@@ -2,7 +2,7 @@
 
 use crate::config::{BatchNorm, Config, Initialization, Statistics};
 use crate::environment::Environment;
-use crate::kernels::{Kernel, Kernels, TILE_COLUMNS, TILE_ROWS};
+use crate::kernels::{Kernel, Kernels};
 use crate::program::{Access, Operation, Step, flag};
 use crate::random::Philox;
 use rand::RngExt;
@@ -338,14 +338,14 @@ impl Builder<'_> {
         [Access::Parameters(range), Access::Parameters(blended)]
     }
 
-    fn tiles(&self, rows: u32, columns: u32) -> u32 {
-        (rows.div_ceil(TILE_ROWS) * columns.div_ceil(TILE_COLUMNS)).div_ceil(self.kernels.workgroup_size)
+    /// Workgroups that an output of `rows` by `columns` takes.
+    fn units(&self, rows: u32, columns: u32) -> u32 {
+        self.kernels.tile.invocations(rows, columns).div_ceil(self.kernels.workgroup_size)
     }
 
-    /// Column tiles a workgroup owns where it owns whole columns: as many as keep its invocations busy.
+    /// Columns a workgroup owns where it owns whole columns.
     fn strip(&self, rows: u32, columns: u32) -> u32 {
-        let busy = (self.kernels.workgroup_size / rows.div_ceil(TILE_ROWS)).max(1);
-        busy.min(columns.div_ceil(TILE_COLUMNS)).min(self.kernels.workgroup_size / TILE_COLUMNS)
+        self.kernels.tile.strip(rows, columns, self.kernels.workgroup_size)
     }
 
     /// From `observation` through every layer; the actor's output goes to `output` instead where one is given.
@@ -428,7 +428,7 @@ impl Builder<'_> {
             bias,
             output: output.offset,
             output_stride: output.stride,
-            units: self.tiles(input.rows, columns),
+            units: self.units(input.rows, columns),
             ..self.operation(pass)
         };
         let mut reads = vec![input.access(), Access::Parameters(weights..bias + columns)];
@@ -441,7 +441,7 @@ impl Builder<'_> {
                 } else if let Some((normalised, statistics)) = activations.norms[index] {
                     operation.kind = Kernel::ForwardNormalised as u32;
                     operation.strip = self.strip(input.rows, columns);
-                    operation.units = columns.div_ceil(TILE_COLUMNS * operation.strip);
+                    operation.units = columns.div_ceil(operation.strip);
                     operation.normalised = normalised.offset;
                     operation.normalised_stride = normalised.stride;
                     operation.statistics = statistics;
@@ -522,7 +522,7 @@ impl Builder<'_> {
             output_stride: output.stride,
             forward: forward.offset,
             forward_stride: forward.stride,
-            units: self.tiles(input.rows, columns),
+            units: self.units(input.rows, columns),
             flags: Self::backward_flags(pass),
             ..self.operation(pass)
         };
@@ -553,7 +553,7 @@ impl Builder<'_> {
         train: bool,
     ) {
         operation.strip = self.strip(operation.rows, operation.columns);
-        operation.units = operation.columns.div_ceil(TILE_COLUMNS * operation.strip);
+        operation.units = operation.columns.div_ceil(operation.strip);
         operation.norm = norm + pass.parameters;
         operation.normalised = normalised.offset;
         operation.normalised_stride = normalised.stride;
@@ -620,7 +620,7 @@ impl Builder<'_> {
                 bias: layer.bias,
                 forward: gradient.offset,
                 forward_stride: gradient.stride,
-                units: self.tiles(4 * layer.inner(), layer.columns()),
+                units: self.units(4 * layer.inner(), layer.columns()),
                 flags: pass.flags | cancelled,
                 network: self.network.role as u32,
                 ..Default::default()
@@ -667,7 +667,7 @@ impl Builder<'_> {
                 extra: action_gradient.offset,
                 extra_stride: action_gradient.stride,
                 norm: bounds,
-                units: self.tiles(input.rows, columns),
+                units: self.units(input.rows, columns),
                 ..self.operation(pass)
             },
             reads: vec![

@@ -5,7 +5,7 @@ use crate::ddpg::{Networks, Update};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::hyper_parameters::HyperParameters;
-use crate::kernels::{Kernel, Kernels};
+use crate::kernels::{Kernel, Kernels, Tile};
 use crate::memory::{AgentState, EPISODE_LOG, Memory, RoleBuffers, Sizes, filled, option, storage};
 use crate::network::Allocator;
 use crate::program::{Access, Operation, Program, Step, Steps};
@@ -46,11 +46,14 @@ struct Programs {
     clear_measurements: Program,
 }
 
-/// Optional behaviour that tests switch on.
+/// How a population runs, as opposed to what it learns: nothing here changes the algorithm.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Options {
+#[non_exhaustive]
+pub struct Options {
     /// Keep the gradient of every parameter beside its moments.
     pub record_gradients: bool,
+    /// How the products are tiled; the device's best where not given.
+    pub tile: Option<Tile>,
 }
 
 impl Population {
@@ -78,7 +81,11 @@ impl Population {
         Self::with_options(device, queue, environment, config, hyper_parameters, Options::default())
     }
 
-    pub(crate) fn with_options(
+    /// As [`Population::with_hyper_parameters`], with choices that are otherwise made from the device.
+    ///
+    /// # Errors
+    /// As [`Population::with_hyper_parameters`], and [`Error::Limit`] where the device cannot run the tile asked for.
+    pub fn with_options(
         device: &wgpu::Device,
         queue: &wgpu::Queue,
         environment: &Environment,
@@ -95,7 +102,16 @@ impl Population {
                 config.agents
             )));
         }
-        let kernels = Arc::new(Kernels::new(device, environment, workgroup_size(device))?);
+        let tile = options.tile.unwrap_or_else(|| Tile::best(device));
+        if !tile.runs_on(device) {
+            return Err(Error::Limit {
+                what: format!("the tile {tile:?}"),
+                needed: "the feature SUBGROUP and subgroups of 8 invocations".into(),
+                offered: format!("subgroups of {} to {}", device.adapter_info().subgroup_min_size, device.adapter_info().subgroup_max_size),
+                remedy: "use Tile::Portable".into(),
+            });
+        }
+        let kernels = Arc::new(Kernels::new(device, environment, tile)?);
         let networks = Networks::new(config, environment);
         let update = Update::new(config, &networks, &kernels);
         let mut activations = Allocator { used: update.length };
@@ -286,11 +302,6 @@ impl Population {
     pub fn hyper_parameters(&self) -> &[HyperParameters] {
         &self.hyper_parameters
     }
-}
-
-/// Invocations a workgroup: a software driver runs eight lanes at a time and pays for barriers by the invocation.
-fn workgroup_size(_device: &wgpu::Device) -> u32 {
-    32
 }
 
 fn clear_measurements() -> Steps {

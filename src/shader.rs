@@ -2,13 +2,14 @@
 
 use crate::environment::Environment;
 use crate::error::{Error, Result};
+use crate::kernels::Tile;
 
 /// The crate's own WGSL, in no particular order: declarations may come in any.
 const FILES: [(&str, &str); 14] = [
     ("shared/bindings.wgsl", include_str!("../shaders/shared/bindings.wgsl")),
     ("shared/math.wgsl", include_str!("../shaders/shared/math.wgsl")),
     ("shared/philox.wgsl", include_str!("../shaders/shared/philox.wgsl")),
-    ("shared/tile_8x8.wgsl", include_str!("../shaders/shared/tile_8x8.wgsl")),
+    ("shared/tile.wgsl", include_str!("../shaders/shared/tile.wgsl")),
     ("adam.wgsl", include_str!("../shaders/adam.wgsl")),
     ("batch_norm.wgsl", include_str!("../shaders/batch_norm.wgsl")),
     ("dense_backward_input.wgsl", include_str!("../shaders/dense_backward_input.wgsl")),
@@ -23,6 +24,13 @@ const FILES: [(&str, &str); 14] = [
 
 const PROGRAM: (&str, &str) = ("program.wgsl", include_str!("../shaders/program.wgsl"));
 
+fn tile_file(tile: Tile) -> (&'static str, &'static str) {
+    match tile {
+        Tile::Portable => ("shared/tile_portable.wgsl", include_str!("../shaders/shared/tile_portable.wgsl")),
+        Tile::Subgroup => ("shared/tile_subgroup.wgsl", include_str!("../shaders/shared/tile_subgroup.wgsl")),
+    }
+}
+
 /// One module, and where each of its lines came from.
 pub(crate) struct Assembled {
     pub source: String,
@@ -33,18 +41,25 @@ pub(crate) struct Assembled {
 ///
 /// # Errors
 /// [`Error::Shader`] naming file and line, in the environment's own source where the mistake is there.
-pub(crate) fn assemble(environment: &Environment) -> Result<Assembled> {
+pub(crate) fn assemble(environment: &Environment, tile: Tile) -> Result<Assembled> {
     let name = format!("environment {}", environment.name);
     let declarations = environment.declarations();
     let mut assembled = Assembled { source: String::new(), parts: Vec::new() };
     // the user's part first: a name that both define is then reported where it is defined again, with both places
     assembled.push(&name, &environment.source);
     assembled.push("declarations of the environment", &declarations);
-    for (file, text) in FILES.into_iter().chain([PROGRAM]) {
+    for (file, text) in FILES.into_iter().chain([tile_file(tile), PROGRAM]) {
         assembled.push(file, text);
     }
-    assembled.check()?;
+    assembled.check(tile)?;
     Ok(assembled)
+}
+
+fn capabilities(tile: Tile) -> naga::valid::Capabilities {
+    match tile {
+        Tile::Portable => naga::valid::Capabilities::empty(),
+        Tile::Subgroup => naga::valid::Capabilities::SUBGROUP,
+    }
 }
 
 impl Assembled {
@@ -62,13 +77,13 @@ impl Assembled {
         part.map_or(("module", line), |(name, first)| (name, line - first))
     }
 
-    fn check(&self) -> Result<()> {
+    fn check(&self, tile: Tile) -> Result<()> {
         let module = naga::front::wgsl::parse_str(&self.source).map_err(|error| {
             let places = error.labels().map(|(span, label)| self.place(span, label)).collect();
             self.error(error.message(), places)
         })?;
         let flags = naga::valid::ValidationFlags::all();
-        let mut validator = naga::valid::Validator::new(flags, naga::valid::Capabilities::empty());
+        let mut validator = naga::valid::Validator::new(flags, capabilities(tile));
         match validator.validate(&module) {
             Ok(_) => Ok(()),
             Err(error) => {
@@ -107,8 +122,10 @@ mod tests {
     fn every_environment_assembles() {
         for name in Environment::names() {
             let environment = Environment::by_name(&name).expect("it is listed");
-            if let Err(error) = assemble(&environment) {
-                panic!("{error}");
+            for tile in [Tile::Portable, Tile::Subgroup] {
+                if let Err(error) = assemble(&environment, tile) {
+                    panic!("{error}");
+                }
             }
         }
     }

@@ -11,7 +11,7 @@ struct Operation {
     network: u32,
     // workgroups of work an agent
     units: u32,
-    // column tiles a unit owns, where a unit owns whole columns
+    // columns a unit owns (vec4s), where a unit owns whole columns
     strip: u32,
     flags: u32,
     // rows of the left matrix; a minibatch operation uses the rows that were sampled

@@ -80,15 +80,70 @@ impl Kernel {
     }
 }
 
-/// Rows and vec4 columns of the register tile, as in `shaders/shared/tile_8x8.wgsl`.
-pub(crate) const TILE_ROWS: u32 = 8;
-pub(crate) const TILE_COLUMNS: u32 = 2;
+/// How the matrix products are tiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Tile {
+    /// 8 rows by 2 vec4 columns an invocation, on any device: `shaders/shared/tile_portable.wgsl`.
+    Portable,
+    /// 32 rows by 16 vec4 columns a team of eight invocations that broadcast to each other what they load, where
+    /// subgroups are eight wide: `shaders/shared/tile_subgroup.wgsl`.
+    Subgroup,
+}
+
+impl Tile {
+    /// The tile that serves `device` best: software drivers load memory lane by lane and have subgroups of eight.
+    pub fn best(device: &wgpu::Device) -> Self {
+        if Self::Subgroup.runs_on(device) { Self::Subgroup } else { Self::Portable }
+    }
+
+    /// Whether `device` offers what this tile needs.
+    pub fn runs_on(self, device: &wgpu::Device) -> bool {
+        let info = device.adapter_info();
+        match self {
+            Tile::Portable => true,
+            Tile::Subgroup => {
+                device.features().contains(wgpu::Features::SUBGROUP) && (info.subgroup_min_size, info.subgroup_max_size) == (8, 8)
+            }
+        }
+    }
+
+    /// Rows, vec4 columns and team, as in the tile's WGSL.
+    fn shape(self) -> (u32, u32, u32) {
+        match self {
+            Tile::Portable => (8, 2, 1),
+            Tile::Subgroup => (32, 2, 8),
+        }
+    }
+
+    /// Invocations that an output of `rows` by `columns` (vec4s) takes.
+    pub(crate) fn invocations(self, rows: u32, columns: u32) -> u32 {
+        let (tile_rows, tile_columns, team) = self.shape();
+        rows.div_ceil(tile_rows) * columns.div_ceil(tile_columns * team) * team
+    }
+
+    /// Columns (vec4s) that a workgroup owns where it owns whole columns of `rows`: as many as keep it busy.
+    pub(crate) fn strip(self, rows: u32, columns: u32, workgroup_size: u32) -> u32 {
+        let (tile_rows, tile_columns, team) = self.shape();
+        let teams = workgroup_size / team / rows.div_ceil(tile_rows);
+        (teams.max(1) * tile_columns * team).min(columns)
+    }
+
+    /// Invocations a workgroup.
+    pub(crate) fn workgroup_size(self) -> u32 {
+        match self {
+            Tile::Portable => 32,
+            Tile::Subgroup => 8,
+        }
+    }
+}
 
 /// Compiled pipelines for one environment on one device.
 #[derive(Debug)]
 pub(crate) struct Kernels {
     pub memory_layout: wgpu::BindGroupLayout,
     pub dispatch_layout: wgpu::BindGroupLayout,
+    pub tile: Tile,
     pub workgroup_size: u32,
     /// Bytes between two entries of the dispatch table.
     pub dispatch_alignment: u32,
@@ -100,7 +155,8 @@ impl Kernels {
     ///
     /// # Errors
     /// [`Error::Shader`] for WGSL that does not hold; [`Error::Limit`] where the device offers less than WebGPU's defaults.
-    pub fn new(device: &wgpu::Device, environment: &Environment, workgroup_size: u32) -> Result<Self> {
+    pub fn new(device: &wgpu::Device, environment: &Environment, tile: Tile) -> Result<Self> {
+        let workgroup_size = tile.workgroup_size();
         let limits = device.limits();
         if limits.max_storage_buffers_per_shader_stage < 8 {
             return Err(Error::Limit {
@@ -110,7 +166,7 @@ impl Kernels {
                 remedy: "open the device with WebGPU's default limits or more".into(),
             });
         }
-        let source = shader::assemble(environment)?.source;
+        let source = shader::assemble(environment, tile)?.source;
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some("ddpg-wgpu"),
             source: wgpu::ShaderSource::Wgsl(source.into()),
@@ -158,6 +214,7 @@ impl Kernels {
         Ok(Self {
             memory_layout,
             dispatch_layout,
+            tile,
             workgroup_size,
             dispatch_alignment: limits.min_uniform_buffer_offset_alignment.max(16),
             pipelines,

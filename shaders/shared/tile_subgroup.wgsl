@@ -1,0 +1,191 @@
+// The register tile for drivers whose subgroups are eight invocations wide (software Vulkan): eight invocations, a
+// *team*, own 32 rows by 16 vec4 columns of the output, each of them 32 rows by 2 columns, in 64 vec4s. Such a driver
+// loads memory lane by lane, up to thirty cycles a float, so all that counts is that no number is loaded twice: a lane
+// loads its own columns of the right matrix and four rows of the left one, which it broadcasts to the others. The same
+// sums in the same order as tile_portable.wgsl.
+//
+// A team stays together: every branch around a product is taken by all eight or by none, and lanes whose columns lie
+// past the edge load nothing but still hand out their rows. Arrays are only ever indexed by constants within a product,
+// so that the compiler keeps them in registers.
+
+const TILE_ROWS: u32 = 32u;
+const TILE_COLUMNS: u32 = 2u;
+const TEAM: u32 = 8u;
+
+// The finished tile, row after row.
+var<private> tile: array<vec4f, 64>;
+// The column sums of the right matrix, by product_transposed_left.
+var<private> tile_sum: array<vec4f, 2>;
+
+// Eight rows by two columns of sums.
+alias Rows = array<vec4f, 16>;
+
+// Four rows of the right matrix by two columns.
+struct Right {
+    y00: vec4f, y10: vec4f, y20: vec4f, y30: vec4f,
+    y01: vec4f, y11: vec4f, y21: vec4f, y31: vec4f,
+}
+
+
+// t <- t + x0 y0 + x1 y1 + x2 y2 + x3 y3 for the eight rows that the team's members hold four numbers of each.
+fn add_products(own: vec4f, y: Right, t: ptr<function, Rows>) {
+    let x0 = subgroupBroadcast(own, 0u);
+    (*t)[0] = fma(vec4f(x0.x), y.y00, fma(vec4f(x0.y), y.y10, fma(vec4f(x0.z), y.y20, fma(vec4f(x0.w), y.y30, (*t)[0]))));
+    (*t)[1] = fma(vec4f(x0.x), y.y01, fma(vec4f(x0.y), y.y11, fma(vec4f(x0.z), y.y21, fma(vec4f(x0.w), y.y31, (*t)[1]))));
+    let x1 = subgroupBroadcast(own, 1u);
+    (*t)[2] = fma(vec4f(x1.x), y.y00, fma(vec4f(x1.y), y.y10, fma(vec4f(x1.z), y.y20, fma(vec4f(x1.w), y.y30, (*t)[2]))));
+    (*t)[3] = fma(vec4f(x1.x), y.y01, fma(vec4f(x1.y), y.y11, fma(vec4f(x1.z), y.y21, fma(vec4f(x1.w), y.y31, (*t)[3]))));
+    let x2 = subgroupBroadcast(own, 2u);
+    (*t)[4] = fma(vec4f(x2.x), y.y00, fma(vec4f(x2.y), y.y10, fma(vec4f(x2.z), y.y20, fma(vec4f(x2.w), y.y30, (*t)[4]))));
+    (*t)[5] = fma(vec4f(x2.x), y.y01, fma(vec4f(x2.y), y.y11, fma(vec4f(x2.z), y.y21, fma(vec4f(x2.w), y.y31, (*t)[5]))));
+    let x3 = subgroupBroadcast(own, 3u);
+    (*t)[6] = fma(vec4f(x3.x), y.y00, fma(vec4f(x3.y), y.y10, fma(vec4f(x3.z), y.y20, fma(vec4f(x3.w), y.y30, (*t)[6]))));
+    (*t)[7] = fma(vec4f(x3.x), y.y01, fma(vec4f(x3.y), y.y11, fma(vec4f(x3.z), y.y21, fma(vec4f(x3.w), y.y31, (*t)[7]))));
+    let x4 = subgroupBroadcast(own, 4u);
+    (*t)[8] = fma(vec4f(x4.x), y.y00, fma(vec4f(x4.y), y.y10, fma(vec4f(x4.z), y.y20, fma(vec4f(x4.w), y.y30, (*t)[8]))));
+    (*t)[9] = fma(vec4f(x4.x), y.y01, fma(vec4f(x4.y), y.y11, fma(vec4f(x4.z), y.y21, fma(vec4f(x4.w), y.y31, (*t)[9]))));
+    let x5 = subgroupBroadcast(own, 5u);
+    (*t)[10] = fma(vec4f(x5.x), y.y00, fma(vec4f(x5.y), y.y10, fma(vec4f(x5.z), y.y20, fma(vec4f(x5.w), y.y30, (*t)[10]))));
+    (*t)[11] = fma(vec4f(x5.x), y.y01, fma(vec4f(x5.y), y.y11, fma(vec4f(x5.z), y.y21, fma(vec4f(x5.w), y.y31, (*t)[11]))));
+    let x6 = subgroupBroadcast(own, 6u);
+    (*t)[12] = fma(vec4f(x6.x), y.y00, fma(vec4f(x6.y), y.y10, fma(vec4f(x6.z), y.y20, fma(vec4f(x6.w), y.y30, (*t)[12]))));
+    (*t)[13] = fma(vec4f(x6.x), y.y01, fma(vec4f(x6.y), y.y11, fma(vec4f(x6.z), y.y21, fma(vec4f(x6.w), y.y31, (*t)[13]))));
+    let x7 = subgroupBroadcast(own, 7u);
+    (*t)[14] = fma(vec4f(x7.x), y.y00, fma(vec4f(x7.y), y.y10, fma(vec4f(x7.z), y.y20, fma(vec4f(x7.w), y.y30, (*t)[14]))));
+    (*t)[15] = fma(vec4f(x7.x), y.y01, fma(vec4f(x7.y), y.y11, fma(vec4f(x7.z), y.y21, fma(vec4f(x7.w), y.y31, (*t)[15]))));
+}
+
+// t <- t + x y for eight rows, each of which is one of the numbers of two members.
+fn add_outer(x0: vec4f, x1: vec4f, y0: vec4f, y1: vec4f, t: ptr<function, Rows>) {
+    (*t)[0] = fma(vec4f(x0.x), y0, (*t)[0]);
+    (*t)[1] = fma(vec4f(x0.x), y1, (*t)[1]);
+    (*t)[2] = fma(vec4f(x0.y), y0, (*t)[2]);
+    (*t)[3] = fma(vec4f(x0.y), y1, (*t)[3]);
+    (*t)[4] = fma(vec4f(x0.z), y0, (*t)[4]);
+    (*t)[5] = fma(vec4f(x0.z), y1, (*t)[5]);
+    (*t)[6] = fma(vec4f(x0.w), y0, (*t)[6]);
+    (*t)[7] = fma(vec4f(x0.w), y1, (*t)[7]);
+    (*t)[8] = fma(vec4f(x1.x), y0, (*t)[8]);
+    (*t)[9] = fma(vec4f(x1.x), y1, (*t)[9]);
+    (*t)[10] = fma(vec4f(x1.y), y0, (*t)[10]);
+    (*t)[11] = fma(vec4f(x1.y), y1, (*t)[11]);
+    (*t)[12] = fma(vec4f(x1.z), y0, (*t)[12]);
+    (*t)[13] = fma(vec4f(x1.z), y1, (*t)[13]);
+    (*t)[14] = fma(vec4f(x1.w), y0, (*t)[14]);
+    (*t)[15] = fma(vec4f(x1.w), y1, (*t)[15]);
+}
+
+fn keep(first: u32, t: Rows) {
+    tile[first + 0u] = t[0]; tile[first + 1u] = t[1]; tile[first + 2u] = t[2]; tile[first + 3u] = t[3];
+    tile[first + 4u] = t[4]; tile[first + 5u] = t[5]; tile[first + 6u] = t[6]; tile[first + 7u] = t[7];
+    tile[first + 8u] = t[8]; tile[first + 9u] = t[9]; tile[first + 10u] = t[10]; tile[first + 11u] = t[11];
+    tile[first + 12u] = t[12]; tile[first + 13u] = t[13]; tile[first + 14u] = t[14]; tile[first + 15u] = t[15];
+}
+
+fn load_left(inside: bool, address: u32) -> vec4f {
+    var value = vec4f();
+    if inside {
+        value = activations[address];
+    }
+    return value;
+}
+
+// A [rows, inner] in `activations` times B [inner, columns] in `parameters`; `inner` in vec4s, B's columns b_stride.
+fn product(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: u32, inner: u32, at: Place) {
+    let first = at.row + at.member;
+    let column = at.column;
+    let address = a + first * a_stride;
+    let c0 = b + column;
+    var t0: Rows; var t1: Rows; var t2: Rows; var t3: Rows;
+    for (var k = 0u; k < inner; k++) {
+        let own0 = load_left(first < rows, address + k);
+        let own1 = load_left(first + 8u < rows, address + 8u * a_stride + k);
+        let own2 = load_left(first + 16u < rows, address + 16u * a_stride + k);
+        let own3 = load_left(first + 24u < rows, address + 24u * a_stride + k);
+        let c = c0 + 4u * k * b_stride;
+        var y: Right;
+        if column < b_stride {
+            y.y00 = parameters[c];
+            y.y10 = parameters[c + b_stride];
+            y.y20 = parameters[c + 2u * b_stride];
+            y.y30 = parameters[c + 3u * b_stride];
+        }
+        if column + 1u < b_stride {
+            y.y01 = parameters[c + 1u];
+            y.y11 = parameters[c + b_stride + 1u];
+            y.y21 = parameters[c + 2u * b_stride + 1u];
+            y.y31 = parameters[c + 3u * b_stride + 1u];
+        }
+        add_products(own0, y, &t0);
+        add_products(own1, y, &t1);
+        add_products(own2, y, &t2);
+        add_products(own3, y, &t3);
+    }
+    keep(0u, t0); keep(16u, t1); keep(32u, t2); keep(48u, t3);
+}
+
+// A [rows, inner] in `activations` times the transpose of B [columns * 4, inner] in `parameters`.
+fn product_transposed_right(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: u32, columns: u32, inner: u32, at: Place) {
+    let first = at.row + at.member;
+    let column = at.column;
+    let address = a + first * a_stride;
+    let c0 = b + 4u * column * b_stride;
+    let c1 = c0 + 4u * b_stride;
+    var t0: Rows; var t1: Rows; var t2: Rows; var t3: Rows;
+    for (var k = 0u; k < inner; k++) {
+        let own0 = load_left(first < rows, address + k);
+        let own1 = load_left(first + 8u < rows, address + 8u * a_stride + k);
+        let own2 = load_left(first + 16u < rows, address + 16u * a_stride + k);
+        let own3 = load_left(first + 24u < rows, address + 24u * a_stride + k);
+        var y: Right;
+        if column < columns {
+            let w0 = parameters[c0 + k];
+            let w1 = parameters[c0 + b_stride + k];
+            let w2 = parameters[c0 + 2u * b_stride + k];
+            let w3 = parameters[c0 + 3u * b_stride + k];
+            y.y00 = vec4f(w0.x, w1.x, w2.x, w3.x);
+            y.y10 = vec4f(w0.y, w1.y, w2.y, w3.y);
+            y.y20 = vec4f(w0.z, w1.z, w2.z, w3.z);
+            y.y30 = vec4f(w0.w, w1.w, w2.w, w3.w);
+        }
+        if column + 1u < columns {
+            let w0 = parameters[c1 + k];
+            let w1 = parameters[c1 + b_stride + k];
+            let w2 = parameters[c1 + 2u * b_stride + k];
+            let w3 = parameters[c1 + 3u * b_stride + k];
+            y.y01 = vec4f(w0.x, w1.x, w2.x, w3.x);
+            y.y11 = vec4f(w0.y, w1.y, w2.y, w3.y);
+            y.y21 = vec4f(w0.z, w1.z, w2.z, w3.z);
+            y.y31 = vec4f(w0.w, w1.w, w2.w, w3.w);
+        }
+        add_products(own0, y, &t0);
+        add_products(own1, y, &t1);
+        add_products(own2, y, &t2);
+        add_products(own3, y, &t3);
+    }
+    keep(0u, t0); keep(16u, t1); keep(32u, t2); keep(48u, t3);
+}
+
+// The transpose of A [rows, a_columns] times B [rows, b_columns], both in `activations`; columns in vec4s.
+// Also leaves the column sums of B in `tile_sum`. Each member loads one of the eight vec4s of A that make 32 rows.
+fn product_transposed_left(a: u32, a_stride: u32, a_columns: u32, b: u32, b_stride: u32, b_columns: u32, rows: u32, at: Place) {
+    let mine = at.row / 4u + at.member;
+    let b_column = at.column;
+    var s0 = vec4f();
+    var s1 = vec4f();
+    var t0: Rows; var t1: Rows; var t2: Rows; var t3: Rows;
+    for (var k = 0u; k < rows; k++) {
+        let own = load_left(mine < a_columns, a + mine + k * a_stride);
+        let y0 = load_left(b_column < b_columns, b + b_column + k * b_stride);
+        let y1 = load_left(b_column + 1u < b_columns, b + b_column + 1u + k * b_stride);
+        s0 += y0;
+        s1 += y1;
+        add_outer(subgroupBroadcast(own, 0u), subgroupBroadcast(own, 1u), y0, y1, &t0);
+        add_outer(subgroupBroadcast(own, 2u), subgroupBroadcast(own, 3u), y0, y1, &t1);
+        add_outer(subgroupBroadcast(own, 4u), subgroupBroadcast(own, 5u), y0, y1, &t2);
+        add_outer(subgroupBroadcast(own, 6u), subgroupBroadcast(own, 7u), y0, y1, &t3);
+    }
+    tile_sum[0] = s0;
+    tile_sum[1] = s1;
+    keep(0u, t0); keep(16u, t1); keep(32u, t2); keep(48u, t3);
+}
