@@ -200,7 +200,7 @@ impl Config {
             agents: 1,
             environments: 1,
             seed: 1,
-            steps: 30_000,
+            steps: 2_500_000,
             actor_hidden: vec![400, 300],
             critic_hidden: vec![400, 300],
             action_layer: 2,
@@ -240,6 +240,7 @@ impl Config {
             Preset::Paper => paper,
             Preset::Seed => Config {
                 seed: 1234,
+                steps: 10_000_000,
                 hidden_initialization: Initialization::TruncatedNormal(0.02),
                 batch_norm: BatchNorm::Hidden,
                 online_statistics: Statistics::Running,

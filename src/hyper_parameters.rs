@@ -6,6 +6,7 @@ use bytemuck::{Pod, Zeroable};
 /// One agent's own settings. A population of `n` agents has `n` of these; sizes of networks, batches and buffers are
 /// shared.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct HyperParameters {
     /// Seed of the agent's initial parameters, noise, minibatches and environments.

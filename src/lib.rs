@@ -1,4 +1,6 @@
 //! Deterministic policy gradients in hand-written WGSL.
+#[cfg(feature = "checkpoint")]
+pub mod checkpoint;
 mod config;
 mod ddpg;
 pub mod environment;
@@ -19,6 +21,8 @@ mod rollout;
 mod shader;
 mod trainer;
 
+#[cfg(feature = "checkpoint")]
+pub use checkpoint::Snapshot;
 pub use config::{BatchNorm, Config, Exploration, Initialization, Preset, Statistics, TargetUpdate};
 pub use environment::Environment;
 pub use error::{Error, Result};

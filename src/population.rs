@@ -34,6 +34,8 @@ pub struct Population {
     operations: Vec<Operation>,
     iterations: u64,
     updates: u64,
+    /// Environment steps at which the replay rings were last empty.
+    emptied_at: u64,
 }
 
 #[derive(Debug)]
@@ -142,6 +144,7 @@ impl Population {
             operations: table,
             iterations: 0,
             updates: 0,
+            emptied_at: 0,
         };
         population.restart();
         Ok(population)
@@ -162,8 +165,14 @@ impl Population {
             self.record(&self.programs.reset, &mut pass);
         }
         self.queue.submit([encoder.finish()]);
-        self.iterations = 0;
-        self.updates = 0;
+        self.continue_from(0, 0, 0);
+    }
+
+    /// Sets the host's counters to those of the device: steps of each environment, updates, transitions in the rings.
+    pub(crate) fn continue_from(&mut self, iterations: u64, updates: u64, held: u64) {
+        self.iterations = iterations;
+        self.updates = updates;
+        self.emptied_at = self.environment_steps().saturating_sub(held);
     }
 
     fn initial_parameters(&self) -> Vec<Vec<f32>> {
@@ -257,7 +266,7 @@ impl Population {
 
     /// Whether the replay rings hold enough to learn from.
     pub fn learns(&self) -> bool {
-        let held = self.environment_steps().min(u64::from(self.config.replay_capacity));
+        let held = (self.environment_steps() - self.emptied_at).min(u64::from(self.config.replay_capacity));
         let batch = if self.config.partial_batches { 1 } else { u64::from(self.config.batch_size) };
         held >= u64::from(self.config.learning_starts).max(batch)
     }

@@ -28,11 +28,13 @@ pub struct Trainer {
     pub slice: Duration,
     /// Iterations that the last slices suggest fit into one.
     slice_iterations: f64,
-    logged: Vec<u32>,
+    /// Episodes of each agent that were reported already.
+    pub(crate) logged: Vec<u32>,
 }
 
 /// Why and when an agent stopped learning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Halted {
     /// The update (from 1) that would have spoiled the parameters; those before it are kept.
@@ -43,6 +45,7 @@ pub struct Halted {
 
 /// What made an agent stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum HaltReason {
     /// The critic's loss was NaN or infinite.
@@ -156,20 +159,28 @@ impl Trainer {
     pub fn advance_blocking(&mut self, iterations: u64) -> Result<()> {
         let mut left = iterations;
         while left > 0 {
-            let learning = self.population.learns();
-            let now = left.min((self.slice_iterations as u64).max(1));
-            let start = Instant::now();
-            let mut encoder = self.population.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("train") });
-            self.population.record_iterations(&mut encoder, now);
-            self.population.queue.submit([encoder.finish()]);
-            wait_blocking(&self.population.device)?;
-            left -= now;
-            let fitting = now as f64 * self.slice.as_secs_f64() / start.elapsed().as_secs_f64().max(1e-6);
-            // grow slowly, shrink at once; what rollouts alone take says nothing about learning
-            self.slice_iterations =
-                if learning == self.population.learns() { fitting.min(2.0 * self.slice_iterations).max(1.0) } else { 1.0 };
+            left -= self.advance_slice_blocking(left)?;
         }
         Ok(())
+    }
+
+    /// Trains for one slice of about [`Trainer::slice`], of `most` iterations at most; returns how many it took. For host
+    /// loops that have something else to do now and then: draw a progress bar, look whether the user wants to stop.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`](crate::Error::Gpu) where the device fails.
+    pub fn advance_slice_blocking(&mut self, most: u64) -> Result<u64> {
+        let learning = self.population.learns();
+        let now = most.min((self.slice_iterations as u64).max(1));
+        let start = Instant::now();
+        let mut encoder = self.population.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("train") });
+        self.population.record_iterations(&mut encoder, now);
+        self.population.queue.submit([encoder.finish()]);
+        wait_blocking(&self.population.device)?;
+        let fitting = now as f64 * self.slice.as_secs_f64() / start.elapsed().as_secs_f64().max(1e-6);
+        // grow slowly, shrink at once; what rollouts alone take says nothing about learning
+        self.slice_iterations = if learning == self.population.learns() { fitting.min(2.0 * self.slice_iterations).max(1.0) } else { 1.0 };
+        Ok(now)
     }
 
     /// Reads what was measured since the last call, and starts the averages anew.
@@ -222,7 +233,7 @@ impl Trainer {
     }
 }
 
-fn halted(state: &AgentState) -> Option<Halted> {
+pub(crate) fn halted(state: &AgentState) -> Option<Halted> {
     let reason = match state.halted {
         0 => return None,
         1 => HaltReason::Loss,

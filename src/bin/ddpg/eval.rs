@@ -1,0 +1,99 @@
+//! `ddpg eval`: the returns of saved agents.
+
+use crate::failure::Usage;
+use crate::output::say;
+use crate::report;
+use crate::resolve::Run;
+use crate::run_directory::CONFIG;
+use anyhow::{Context, Result};
+use clap::Args;
+use ddpg_wgpu::{Environment, Evaluation, Gpu, Population, Snapshot, Trainer};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+const EXAMPLES: &str = "Examples:\n  ddpg eval runs/Pendulum-v1__modern__1__1790000000\n  \
+    ddpg eval runs/pendulum/agent-0003.safetensors --episodes 20000\n  ddpg eval runs/pendulum --json | jq '.agents[].mean_return'";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// Run directory, or the file of one agent
+    #[arg(value_name = "DIR")]
+    path: PathBuf,
+    /// Episodes an agent [default: as at the end of the run]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    episodes: Option<u32>,
+    /// Seed of the starting states, the same for every agent [default: as at the end of the run]
+    #[arg(long, value_name = "N")]
+    seed: Option<u32>,
+    /// Environment to evaluate in [default: the one the agents were trained in]
+    #[arg(long, value_name = "NAME")]
+    env: Option<String>,
+    /// Print a JSON object and nothing else
+    #[arg(long)]
+    json: bool,
+    /// Adapter to run on: its index in `ddpg devices`, or part of its name [default: the most powerful]
+    #[arg(long, value_name = "NAME|INDEX")]
+    adapter: Option<String>,
+}
+
+/// The run that a directory belongs to, where it says so.
+fn run_of(directory: &Path) -> Result<Option<Run>> {
+    let path = directory.join(CONFIG);
+    if path.exists() {
+        crate::train::read_settings(&path).and_then(|file| Ok(Some(Run::resolve(file, Default::default())?)))
+    } else {
+        Ok(None)
+    }
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let path = &arguments.path;
+    if !path.exists() {
+        return Err(Usage(format!("{}: there is no such run directory or file", path.display())).into());
+    }
+    let (snapshots, directory) = if path.is_dir() {
+        (Snapshot::load_all(path)?, path.as_path())
+    } else {
+        (vec![Snapshot::load(path)?], path.parent().unwrap_or(Path::new(".")))
+    };
+    let run = run_of(directory)?;
+    let defaults = run.clone().unwrap_or_else(|| Run::preset(Default::default()));
+    let episodes = arguments.episodes.unwrap_or(defaults.final_episodes);
+    let seed = arguments.seed.unwrap_or(defaults.eval_seed);
+    let trained_in = run.map_or_else(|| snapshots[0].environment.clone(), |run| run.env);
+    let environment = Environment::by_name(arguments.env.as_ref().unwrap_or(&trained_in))?;
+
+    let gpu = Gpu::open_blocking(arguments.adapter.as_deref())?;
+    let evaluations = evaluate(&gpu, &environment, &snapshots, episodes, seed)?;
+    if arguments.json {
+        let agents: Vec<_> = evaluations.iter().map(report::json).collect();
+        say!("{:#}", json!({ "environment": environment.name, "evaluation_seed": seed, "agents": agents }));
+        return Ok(());
+    }
+    let halted: Vec<_> = snapshots.iter().map(|snapshot| snapshot.halted).collect();
+    say!("{}, starting states of seed {seed}, on {}", environment.name, gpu.description());
+    say!("{}", report::evaluations(&evaluations, &halted));
+    say!("mean over agents: {}", report::in_short(&evaluations));
+    Ok(())
+}
+
+/// Runs the saved actors, in a population that has no more of the rest than it must.
+fn evaluate(gpu: &Gpu, environment: &Environment, snapshots: &[Snapshot], episodes: u32, seed: u32) -> Result<Vec<Evaluation>> {
+    let mut config = snapshots[0].config.clone();
+    config.agents = u32::try_from(snapshots.len()).context("more agents than can be counted")?;
+    (config.environments, config.batch_size, config.replay_capacity, config.learning_starts) = (1, 1, 1, 1);
+    let hyper_parameters = snapshots.iter().map(|snapshot| snapshot.hyper_parameters).collect();
+    let population = Population::with_hyper_parameters(&gpu.device, &gpu.queue, environment, &config, hyper_parameters)?;
+    for (agent, snapshot) in snapshots.iter().enumerate() {
+        population.load_parameters_blocking(agent, snapshot)?;
+    }
+    let result = Trainer::from_population(population).evaluate_blocking(episodes, seed);
+    // what the device says says more than what the call does
+    gpu.check()?;
+    let mut evaluations = result?;
+    for (evaluation, snapshot) in evaluations.iter_mut().zip(snapshots) {
+        evaluation.agent = snapshot.agent;
+    }
+    Ok(evaluations)
+}

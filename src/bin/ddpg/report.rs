@@ -1,0 +1,67 @@
+//! Tables and JSON of evaluations.
+
+use comfy_table::{CellAlignment, Table, presets};
+use ddpg_wgpu::{Evaluation, Halted};
+use serde_json::{Value, json};
+
+/// A table that fits any terminal and reads well in a file.
+pub fn table() -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_BORDERS_ONLY);
+    table
+}
+
+/// The returns of an evaluation: a row an agent, and why an agent stopped, where one did.
+pub fn evaluations(evaluations: &[Evaluation], halted: &[Option<Halted>]) -> Table {
+    let mut table = table();
+    let stopped = halted.iter().any(Option::is_some);
+    let mut header = vec!["agent", "seed", "mean return", "standard deviation", "standard error", "min", "max", "episodes"];
+    header.extend(stopped.then_some("learning"));
+    table.set_header(header);
+    for (row, evaluation) in evaluations.iter().enumerate() {
+        let mut cells = vec![evaluation.agent.to_string(), evaluation.seed.to_string()];
+        let numbers = [evaluation.mean_return, evaluation.standard_deviation, evaluation.standard_error, evaluation.min, evaluation.max];
+        cells.extend(numbers.map(|number| format!("{number:.2}")));
+        cells.push(evaluation.returns.len().to_string());
+        if stopped {
+            let learning = halted.get(row).copied().flatten();
+            cells.push(learning.map_or_else(|| "to the end".to_owned(), |halted| halted.to_string()));
+        }
+        table.add_row(cells);
+    }
+    for column in table.column_iter_mut().take(8) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// One agent's returns, as `ddpg eval --json` prints them.
+pub fn json(evaluation: &Evaluation) -> Value {
+    json!({
+        "agent": evaluation.agent,
+        "seed": evaluation.seed,
+        "mean_return": evaluation.mean_return,
+        "standard_deviation": evaluation.standard_deviation,
+        "standard_error": evaluation.standard_error,
+        "min": evaluation.min,
+        "max": evaluation.max,
+        "episodes": evaluation.returns.len(),
+    })
+}
+
+/// Mean of the agents' mean returns.
+pub fn mean(evaluations: &[Evaluation]) -> f64 {
+    evaluations.iter().map(|evaluation| evaluation.mean_return).sum::<f64>() / evaluations.len().max(1) as f64
+}
+
+/// "−153.2, 9 of 10 agents at −200 or better".
+pub fn in_short(evaluations: &[Evaluation]) -> String {
+    let good = evaluations.iter().filter(|evaluation| evaluation.mean_return >= GOOD_RETURN).count();
+    match evaluations.len() {
+        1 => format!("{:.1}", mean(evaluations)),
+        agents => format!("{:.1}, {good} of {agents} agents at {GOOD_RETURN} or better", mean(evaluations)),
+    }
+}
+
+/// Where a pendulum is swung up and held, more often than not.
+const GOOD_RETURN: f64 = -200.0;

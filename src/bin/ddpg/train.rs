@@ -1,0 +1,384 @@
+//! `ddpg train`: trains agents and leaves a run directory behind.
+
+use crate::failure::{Interrupted, Usage};
+use crate::output::say;
+use crate::progress::Progress;
+use crate::report;
+use crate::resolve::Run;
+use crate::run_directory::{CONFIG, Records, RunDirectory, Speed};
+use crate::settings::Settings;
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use ddpg_wgpu::checkpoint::Contents;
+use ddpg_wgpu::{Environment, Evaluation, Gpu, Halted, Measurements, Snapshot, Trainer};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+const EXAMPLES: &str = "Settings come from the preset, then from --config, then from flags; each overrides those before.\n\
+    A TOML file has the flags' names with _ for -, such as actor_learning_rate = 1e-3.\n\n\
+    Examples:\n  \
+    ddpg train                                       one agent on Pendulum-v1, as fast as we know\n  \
+    ddpg train --agents 10 --seed 1                  ten seeds at once\n  \
+    ddpg train --preset paper --steps 100000         Lillicrap et al. 2016, shortened\n  \
+    ddpg train --actor-hidden 256,256 --critic-hidden 256,256 --batch-size 256\n  \
+    ddpg train --preset seed --print-config > my.toml && ddpg train --config my.toml\n  \
+    ddpg train --resume runs/pendulum --steps 80000  go on with a run";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// TOML file of settings; unknown names are errors
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+    /// Print the resolved settings as TOML and exit
+    #[arg(long)]
+    print_config: bool,
+    /// Run directory [default: runs/{env}__{preset}__{seed}__{unix time}]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Replace the files of an earlier run in --out
+    #[arg(long)]
+    overwrite: bool,
+    /// Go on with the run in this directory, in the same directory unless --out names another
+    #[arg(long, value_name = "DIR")]
+    resume: Option<PathBuf>,
+    /// Adapter to run on: its index in `ddpg devices`, or part of its name [default: the most powerful]
+    #[arg(long, value_name = "NAME|INDEX")]
+    adapter: Option<String>,
+    /// Print only the final table
+    #[arg(long, short)]
+    quiet: bool,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Reads a TOML file of settings.
+pub fn read_settings(path: &Path) -> Result<Settings> {
+    let text = std::fs::read_to_string(path).map_err(|error| Usage(format!("{}: {error}", path.display())))?;
+    toml::from_str(&text).map_err(|error| Usage(format!("{}: {}", path.display(), error.to_string().trim_end())).into())
+}
+
+pub fn run(arguments: Arguments) -> Result<()> {
+    let resumed_config = arguments.resume.as_ref().map(|directory| directory.join(CONFIG));
+    let file = arguments.config.as_ref().or(resumed_config.as_ref()).map_or_else(|| Ok(Settings::default()), |path| read_settings(path))?;
+    let run = Run::resolve(file, arguments.settings.clone())?;
+    let environment = Environment::by_name(&run.env)?;
+    let config = toml::to_string(&run.settings()).context("the settings cannot be written as TOML")?;
+    if arguments.print_config {
+        say!("{}", config.trim_end());
+        return Ok(());
+    }
+    let snapshots = arguments.resume.as_ref().map(Snapshot::load_all).transpose()?;
+    let directory = match (&arguments.out, &arguments.resume) {
+        (Some(out), _) => RunDirectory::claim(out, arguments.overwrite)?,
+        (None, Some(resumed)) => RunDirectory::claim(resumed, true)?,
+        (None, None) => RunDirectory::claim(&default_directory(&run), false)?,
+    };
+    let (gpu, trainer) = match build(&arguments, &run, &environment, snapshots.as_deref()) {
+        Ok(built) => built,
+        Err(error) => {
+            directory.give_up();
+            return Err(error);
+        }
+    };
+    if !arguments.quiet {
+        introduce(&config, &gpu, &trainer, directory.path());
+    }
+    let step = trainer.population().environment_steps();
+    let records = if arguments.resume.is_some() { directory.go_on(&config, step)? } else { directory.start(&config)? };
+    Training::new(&arguments, &run, gpu, trainer, records).train()
+}
+
+fn default_directory(run: &Run) -> PathBuf {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let name = |time: u64| Path::new("runs").join(format!("{}__{}__{}__{time}", run.env, run.preset.name(), run.config.seed));
+    // two runs may start within a second
+    (now..).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(now))
+}
+
+fn build(arguments: &Arguments, run: &Run, environment: &Environment, snapshots: Option<&[Snapshot]>) -> Result<(Gpu, Trainer)> {
+    let gpu = Gpu::open_blocking(arguments.adapter.as_deref())?;
+    let mut trainer = Trainer::new(&gpu.device, &gpu.queue, environment, &run.config)?;
+    if let Some(snapshots) = snapshots {
+        trainer.restore_blocking(snapshots)?;
+        let (taken, wanted) = (snapshots[0].environment_steps, run.config.steps);
+        if trainer.population().iterations() == 0 && taken > 0 {
+            bail!("the agents were saved for evaluation only: there is nothing to go on with");
+        }
+        if trainer.population().iterations() >= run.config.iterations() {
+            return Err(
+                Usage(format!("the run has taken {taken} steps already; ask for more than that with --steps (now {wanted})")).into()
+            );
+        }
+    }
+    gpu.check()?;
+    Ok((gpu, trainer))
+}
+
+fn introduce(config: &str, gpu: &Gpu, trainer: &Trainer, directory: &Path) {
+    let (rollout, update) = trainer.population().dispatches();
+    say!("{}\n", config.trim_end());
+    say!("adapter: {}", gpu.description());
+    say!("dispatches: {rollout} a step of the environments, {update} an update");
+    say!("run directory: {}", directory.display());
+    let population = trainer.population();
+    if population.iterations() > 0 {
+        let ring = if population.learns() { "" } else { "; the replay rings start empty, and learning goes on once they are filled" };
+        say!("going on after {} environment steps and {} updates{ring}", population.environment_steps(), population.updates());
+    }
+    say!("");
+}
+
+struct Training<'a> {
+    run: &'a Run,
+    gpu: Gpu,
+    trainer: Trainer,
+    records: Records,
+    progress: Progress,
+    stop: Arc<AtomicBool>,
+    title: String,
+    /// Time spent training, without evaluations.
+    trained: Duration,
+    /// Iterations and updates when this process began.
+    began: (u64, u64),
+    /// The same, and the time trained, at the last row of metrics.
+    logged: (u64, u64, Duration),
+    /// One agent's speed between the last two rows; the first has the compilation of the shaders in it.
+    recent: Option<Speed>,
+    measurements: Vec<Measurements>,
+    latest: Option<String>,
+}
+
+impl<'a> Training<'a> {
+    fn new(arguments: &Arguments, run: &'a Run, gpu: Gpu, trainer: Trainer, records: Records) -> Self {
+        let population = trainer.population();
+        let began = (population.iterations(), population.updates());
+        let progress = Progress::new(arguments.quiet, run.config.steps, population.environment_steps());
+        let title = format!("{}, preset {}, {} agents from seed {}", run.env, run.preset.name(), run.config.agents, run.config.seed);
+        let logged = (began.0, began.1, Duration::ZERO);
+        let stop = Arc::new(AtomicBool::new(false));
+        Self {
+            run,
+            gpu,
+            trainer,
+            records,
+            progress,
+            stop,
+            title,
+            trained: Duration::ZERO,
+            began,
+            logged,
+            recent: None,
+            measurements: vec![],
+            latest: None,
+        }
+    }
+
+    fn train(mut self) -> Result<()> {
+        let started = Instant::now();
+        self.listen();
+        let result = self.advance().and_then(|()| self.finish(started));
+        self.progress.finish();
+        result.with_context(|| {
+            let step = self.trainer.population().environment_steps();
+            match self.records.saved() {
+                Some(saved) => format!("stopped at step {step}; the agents of step {saved} are in {}", self.records.path().display()),
+                None => format!("stopped at step {step}, before any agent was saved"),
+            }
+        })
+    }
+
+    fn listen(&self) {
+        let stop = self.stop.clone();
+        let handler = move || {
+            // the second time, at once
+            if stop.swap(true, Ordering::Relaxed) {
+                std::process::exit(130);
+            }
+            crate::output::note(format_args!("\nstopping: saving the agents (again to stop at once)"));
+        };
+        if let Err(error) = ctrlc::set_handler(handler) {
+            tracing::warn!("Ctrl-C will not save the agents: {error}");
+        }
+    }
+
+    /// The next multiple of `every` environment steps, in iterations; none for 0.
+    fn next(&self, every: u64) -> u64 {
+        if every == 0 {
+            return u64::MAX;
+        }
+        let environments = u64::from(self.run.config.environments);
+        (self.trainer.population().environment_steps() / every + 1).saturating_mul(every).div_ceil(environments)
+    }
+
+    fn advance(&mut self) -> Result<()> {
+        let total = self.run.config.iterations();
+        let (mut log, mut evaluate) = (self.next(self.run.log_every), self.next(self.run.eval_every));
+        while self.trainer.population().iterations() < total && !self.stop.load(Ordering::Relaxed) {
+            let started = Instant::now();
+            let left = log.min(evaluate).min(total) - self.trainer.population().iterations();
+            let result = self.trainer.advance_slice_blocking(left);
+            self.gpu.check()?;
+            result?;
+            self.trained += started.elapsed();
+            self.show();
+            let now = self.trainer.population().iterations();
+            if now == log || now == evaluate {
+                self.measure()?;
+                log = self.next(self.run.log_every);
+                if self.measurements.iter().all(|measured| measured.halted.is_some()) {
+                    return Ok(());
+                }
+            }
+            if now == evaluate {
+                evaluate = self.next(self.run.eval_every);
+                if now < total {
+                    let evaluations = self.evaluate(self.run.eval_episodes)?;
+                    self.tell(&evaluations);
+                    self.save()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Agents' steps and updates a second over all of this process, all agents together.
+    fn speed(&self) -> Speed {
+        let seconds = self.trained.as_secs_f64().max(1e-9);
+        let (agents, environments) = (f64::from(self.run.config.agents), f64::from(self.run.config.environments));
+        let population = self.trainer.population();
+        let (iterations, updates) = (population.iterations() - self.began.0, population.updates() - self.began.1);
+        Speed { steps: iterations as f64 * environments * agents / seconds, updates: updates as f64 * agents / seconds }
+    }
+
+    /// The speed at the moment, all agents together.
+    fn speed_now(&self) -> Speed {
+        let agents = f64::from(self.run.config.agents);
+        self.recent.map_or_else(|| self.speed(), |one| Speed { steps: one.steps * agents, updates: one.updates * agents })
+    }
+
+    fn show(&self) {
+        self.progress.show(self.trainer.population().environment_steps().min(self.run.config.steps), || {
+            let Speed { steps, updates } = self.speed_now();
+            let latest = self.latest.as_ref().map_or_else(|| "no evaluation yet".to_owned(), |latest| format!("return {latest}"));
+            format!("{steps:.0} steps/s, {updates:.0} updates/s, {latest}")
+        });
+    }
+
+    fn measure(&mut self) -> Result<()> {
+        if !self.measurements.is_empty() && self.trainer.population().iterations() == self.logged.0 {
+            return Ok(());
+        }
+        let before: Vec<Option<Halted>> = self.measurements.iter().map(|measured| measured.halted).collect();
+        self.measurements = self.trainer.measure_blocking()?;
+        self.gpu.check()?;
+        for measured in &self.measurements {
+            let was = before.get(measured.agent as usize).copied().flatten();
+            if let (Some(halted), None) = (measured.halted, was) {
+                self.progress.warn(&format!("agent {} {halted}; it keeps its last good parameters", measured.agent));
+            }
+        }
+        let population = self.trainer.population();
+        let (iterations, updates, trained) = self.logged;
+        let seconds = (self.trained - trained).as_secs_f64().max(1e-9);
+        let speed = Speed {
+            steps: ((population.iterations() - iterations) * u64::from(self.run.config.environments)) as f64 / seconds,
+            updates: (population.updates() - updates) as f64 / seconds,
+        };
+        self.logged = (population.iterations(), population.updates(), self.trained);
+        self.recent = Some(speed);
+        self.records.measured(&self.measurements, speed)
+    }
+
+    fn evaluate(&mut self, episodes: u32) -> Result<Vec<Evaluation>> {
+        let evaluations = self.trainer.evaluate_blocking(episodes, self.run.eval_seed);
+        self.gpu.check()?;
+        let evaluations = evaluations?;
+        let step = self.trainer.population().environment_steps();
+        self.records.evaluated(step, &self.measurements, &evaluations, &self.title)?;
+        self.latest = Some(report::in_short(&evaluations));
+        Ok(evaluations)
+    }
+
+    fn tell(&self, evaluations: &[Evaluation]) {
+        let population = self.trainer.population();
+        let Speed { steps, updates } = self.speed_now();
+        let (step, taken) = (population.environment_steps(), population.updates());
+        let mean = report::in_short(evaluations);
+        self.progress.tell(&format!("step {step:>9}  update {taken:>9}  {steps:.0} steps/s  {updates:.0} updates/s  mean return {mean}"));
+    }
+
+    fn save(&mut self) -> Result<()> {
+        let contents = if self.run.save_replay { Contents::TrainingAndReplay } else { Contents::Training };
+        let snapshots = self.trainer.snapshot_blocking(contents)?;
+        self.gpu.check()?;
+        self.records.save(&snapshots)
+    }
+
+    /// Everything after the last update: files first, then the table.
+    fn finish(&mut self, started: Instant) -> Result<()> {
+        self.measure()?;
+        self.save()?;
+        let directory = self.records.path().display().to_string();
+        let population = self.trainer.population();
+        let (step, updates) = (population.environment_steps(), population.updates());
+        let interrupted = self.stop.load(Ordering::Relaxed);
+        let halted: Vec<_> = self.measurements.iter().map(|measured| measured.halted).collect();
+        if interrupted {
+            self.summarize(started, &[], true)?;
+            self.progress.finish();
+            say!("interrupted at step {step}, update {updates}: the agents are in {directory}\ngo on: ddpg train --resume {directory}");
+            return Err(Interrupted.into());
+        }
+        let evaluations = self.evaluate(self.run.final_episodes)?;
+        self.summarize(started, &evaluations, false)?;
+        self.progress.finish();
+        say!("{}", report::evaluations(&evaluations, &halted));
+        let Speed { steps, updates: updates_a_second } = self.speed();
+        let (wall, trained) = (started.elapsed().as_secs_f64(), self.trained.as_secs_f64());
+        say!(
+            "mean return {}\n{wall:.1} s, {trained:.1} s of it training: {steps:.0} environment steps/s, {updates_a_second:.0} updates/s\n\
+             run directory: {directory}\nevaluate again: ddpg eval {directory}",
+            report::in_short(&evaluations)
+        );
+        if !halted.is_empty() && halted.iter().all(Option::is_some) {
+            bail!("every agent stopped learning: see the table for when and why");
+        }
+        Ok(())
+    }
+
+    fn summarize(&self, started: Instant, evaluations: &[Evaluation], interrupted: bool) -> Result<()> {
+        let population = self.trainer.population();
+        let Speed { steps, updates } = self.speed();
+        let agents: Vec<_> = self
+            .measurements
+            .iter()
+            .map(|measured| {
+                let evaluation = evaluations.get(measured.agent as usize).map(report::json);
+                let mut agent = evaluation.unwrap_or_else(|| json!({ "agent": measured.agent, "seed": measured.seed }));
+                agent["updates"] = measured.updates.into();
+                agent["halted"] = measured.halted.map(|halted| halted.to_string()).into();
+                agent["parameters"] = Snapshot::file_name(measured.agent).into();
+                agent
+            })
+            .collect();
+        self.records.summarize(&json!({
+            "environment": self.run.env,
+            "preset": self.run.preset.name(),
+            "adapter": self.gpu.description(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "interrupted": interrupted,
+            "environment_steps": population.environment_steps(),
+            "updates": population.updates(),
+            "wall_seconds": started.elapsed().as_secs_f64(),
+            "training_seconds": self.trained.as_secs_f64(),
+            "environment_steps_per_second": steps,
+            "updates_per_second": updates,
+            "evaluation_seed": self.run.eval_seed,
+            "agents": agents,
+        }))
+    }
+}

@@ -1,0 +1,160 @@
+//! Snapshots to and from safetensors bytes.
+
+use super::{Snapshot, Values};
+use crate::error::{Error, Result};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+const FORMAT: &str = "ddpg-wgpu agent";
+const VERSION: &str = "1";
+
+/// Metadata that no reader has to be told: how an action comes out of the actor.
+const ACTION: &str = "action_centre + action_scale * tanh(z), z being the output of the actor's last layer";
+
+fn io(path: &Path, source: std::io::Error) -> Error {
+    Error::Io { path: path.to_owned(), source }
+}
+
+/// A file that is written whole, but not yet under its name.
+pub(super) struct Pending {
+    temporary: PathBuf,
+    path: PathBuf,
+}
+
+impl Pending {
+    pub fn write(snapshot: &Snapshot, path: &Path) -> Result<Self> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+        let pending = Self { temporary, path: path.to_owned() };
+        let bytes = to_bytes(snapshot).map_err(|reason| Error::Checkpoint(format!("{}: {reason}", path.display())))?;
+        let mut file = fs::File::create(&pending.temporary).map_err(|error| io(path, error))?;
+        file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(|error| io(path, error))?;
+        Ok(pending)
+    }
+
+    pub fn commit(self) -> Result<()> {
+        fs::rename(&self.temporary, &self.path).map_err(|error| io(&self.path, error))
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        // after a commit it is gone already; after a failure nobody needs it
+        let _ = fs::remove_file(&self.temporary);
+    }
+}
+
+fn to_bytes(snapshot: &Snapshot) -> Result<Vec<u8>, String> {
+    let bytes: BTreeMap<_, Vec<u8>> = snapshot
+        .tensors
+        .iter()
+        .map(|(name, values)| (name, values.numbers.iter().flat_map(|number| number.to_le_bytes()).collect()))
+        .collect();
+    let view = |name: &String| TensorView::new(Dtype::F32, snapshot.tensors[name].shape.clone(), &bytes[name]);
+    let views = snapshot.tensors.keys().map(|name| Ok((name, view(name)?))).collect::<Result<Vec<_>, _>>();
+    let views = views.map_err(|error: safetensors::SafeTensorError| error.to_string())?;
+    let whole = safetensors::serialize(views, Some(metadata(snapshot)?)).map_err(|error| error.to_string())?;
+    sort_header(&whole).ok_or_else(|| "the header could not be sorted".to_owned())
+}
+
+fn metadata(snapshot: &Snapshot) -> Result<HashMap<String, String>, String> {
+    fn json(value: &impl serde::Serialize) -> Result<String, String> {
+        serde_json::to_string(value).map_err(|error| error.to_string())
+    }
+    let pairs = || snapshot.action_low.iter().zip(&snapshot.action_high);
+    let scale: Vec<f32> = pairs().map(|(low, high)| 0.5 * (high - low)).collect();
+    let centre: Vec<f32> = pairs().map(|(low, high)| 0.5 * (high + low)).collect();
+    let entries = [
+        ("format", FORMAT.to_owned()),
+        ("format_version", VERSION.to_owned()),
+        ("crate_version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("environment", snapshot.environment.clone()),
+        ("observation_size", snapshot.observation_size.to_string()),
+        ("action_size", snapshot.action_low.len().to_string()),
+        ("action_low", json(&snapshot.action_low)?),
+        ("action_high", json(&snapshot.action_high)?),
+        ("action_scale", json(&scale)?),
+        ("action_centre", json(&centre)?),
+        ("action", ACTION.to_owned()),
+        ("agent", snapshot.agent.to_string()),
+        ("seed", snapshot.hyper_parameters.seed.to_string()),
+        ("updates", snapshot.updates.to_string()),
+        ("environment_steps", snapshot.environment_steps.to_string()),
+        ("halted", json(&snapshot.halted)?),
+        ("config", json(&snapshot.config)?),
+        ("hyper_parameters", json(&snapshot.hyper_parameters)?),
+        ("counters", json(&snapshot.counters)?),
+    ];
+    Ok(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+}
+
+/// The same file with the keys of its header in alphabetical order, so that equal snapshots are equal files.
+fn sort_header(bytes: &[u8]) -> Option<Vec<u8>> {
+    let (length, rest) = bytes.split_first_chunk::<8>()?;
+    let (header, data) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+    let sorted: BTreeMap<String, BTreeMap<String, Value>> = serde_json::from_slice(header).ok()?;
+    let mut header = serde_json::to_vec(&sorted).ok()?;
+    // the format aligns the data to 8 bytes, with spaces
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Some([&(header.len() as u64).to_le_bytes(), header.as_slice(), data].concat())
+}
+
+pub(super) fn read(path: &Path) -> Result<Snapshot> {
+    let bytes = fs::read(path).map_err(|error| io(path, error))?;
+    parse(&bytes, path).map_err(|reason| Error::Checkpoint(format!("{}: {reason}", path.display())))
+}
+
+fn parse(bytes: &[u8], path: &Path) -> Result<Snapshot, String> {
+    let damaged = |error| format!("not a whole safetensors file of {} bytes ({error})", bytes.len());
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
+    let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
+    let empty = HashMap::new();
+    let metadata = header.metadata().as_ref().unwrap_or(&empty);
+    let text = |key: &str| metadata.get(key).ok_or_else(|| format!("the metadata lacks {key:?}"));
+    match (metadata.get("format").map(String::as_str), metadata.get("format_version").map(String::as_str)) {
+        (Some(FORMAT), Some(VERSION)) => {}
+        (Some(FORMAT), version) => {
+            return Err(format!("it has format version {}, but this program reads version {VERSION}", version.unwrap_or("none")));
+        }
+        (format, _) => return Err(format!("its metadata says format {format:?}, but {FORMAT:?} is needed: another program wrote it")),
+    }
+    fn json<T: DeserializeOwned>(key: &str, text: &str) -> Result<T, String> {
+        serde_json::from_str(text).map_err(|error| format!("the metadata's {key:?} does not hold what it should: {error}"))
+    }
+    let mut tensors = BTreeMap::new();
+    for (name, view) in file.iter() {
+        if view.dtype() != Dtype::F32 {
+            return Err(format!("tensor {name} is of type {:?}, but F32 is needed", view.dtype()));
+        }
+        let (chunks, _) = view.data().as_chunks::<4>();
+        let numbers = chunks.iter().map(|&chunk| f32::from_le_bytes(chunk)).collect();
+        tensors.insert(name.to_owned(), Values { shape: view.shape().to_vec(), numbers });
+    }
+    let get = |key: &'static str| text(key).map(|text| (key, text.as_str()));
+    macro_rules! field {
+        ($key:literal) => {{
+            let (key, text) = get($key)?;
+            json(key, text)?
+        }};
+    }
+    Ok(Snapshot {
+        agent: field!("agent"),
+        environment: text("environment")?.clone(),
+        observation_size: field!("observation_size"),
+        action_low: field!("action_low"),
+        action_high: field!("action_high"),
+        config: field!("config"),
+        hyper_parameters: field!("hyper_parameters"),
+        environment_steps: field!("environment_steps"),
+        updates: field!("updates"),
+        halted: field!("halted"),
+        counters: field!("counters"),
+        tensors,
+        path: Some(path.to_owned()),
+    })
+}

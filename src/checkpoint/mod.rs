@@ -1,0 +1,269 @@
+//! Trained agents as safetensors files: one file an agent, readable without this crate.
+//!
+//! A file holds float32 tensors, row-major and without padding. A layer computes `output = input × weight + bias`.
+//!
+//! | tensors | shape |
+//! |---|---|
+//! | `actor.layer1.weight`, `critic.output.weight` … | `[inputs, units]` |
+//! | `critic.layer2.action_weight`, where the action enters | `[action_size, units]` |
+//! | `actor.layer1.bias` … | `[units]` |
+//! | `actor.norm1.scale`, `.shift`, `.running_mean`, `.running_variance` | `[units]` |
+//! | `actor.input_norm.scale` … | `[observation_size]` |
+//! | `target_actor.…`, `target_critic.…` | as of the online networks |
+//! | `moments.first.actor.…`, `moments.second.critic.…` (Adam, Kingma & Ba 2015) | as of the parameter |
+//! | `moments.bias_correction`: 1 − β₁ᵗ, 1 − β₂ᵗ | `[2]` |
+//! | `environments.slots`: physics state, noise, episode return and length so far | `[environments, floats]` |
+//! | `environments.observations`: what the actor sees next | `[environments, observation_size]` |
+//! | `replay.transitions`, where asked for: s, a, r, terminated, s′ | `[transitions, floats]` |
+//!
+//! The metadata (strings; lists and objects as JSON) says how to use them: with `z` the output of the actor's last layer,
+//! the action is `action_centre + action_scale · tanh(z)`. It holds the whole configuration too, and every counter, so
+//! that a run goes on from a file with its moments, environments and replay ring exactly as if it had never stopped.
+//!
+//! ```no_run
+//! use ddpg_wgpu::checkpoint::{Contents, Snapshot};
+//! use ddpg_wgpu::{Config, Environment, Gpu, Trainer};
+//! let gpu = Gpu::open_blocking(None)?;
+//! let mut trainer = Trainer::new(&gpu.device, &gpu.queue, &Environment::pendulum_v1(), &Config::default())?;
+//! trainer.advance_blocking(1000)?;
+//! Snapshot::save_all(&trainer.snapshot_blocking(Contents::TrainingAndReplay)?, "my-run")?;
+//! // later, perhaps elsewhere
+//! trainer.restore_blocking(&Snapshot::load_all("my-run")?)?;
+//! # Ok::<(), ddpg_wgpu::Error>(())
+//! ```
+
+mod device;
+mod file;
+
+use crate::config::Config;
+use crate::ddpg::Networks;
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+use crate::hyper_parameters::HyperParameters;
+use crate::network::Tensor;
+use crate::trainer::Halted;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// How much of an agent a [`Snapshot`] holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Contents {
+    /// The four networks: enough to evaluate or to use the agent.
+    Parameters,
+    /// And Adam's moments, the counters and the environments: enough to go on training with an empty replay ring.
+    Training,
+    /// And the replay ring: enough to go on as if nothing had happened.
+    TrainingAndReplay,
+}
+
+/// One agent at rest, on the host.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// The agent's number in its population.
+    pub agent: u32,
+    /// Name of the environment it learned in.
+    pub environment: String,
+    /// Floats of an observation.
+    pub observation_size: u32,
+    /// Lowest value of each action.
+    pub action_low: Vec<f32>,
+    /// Highest value of each action.
+    pub action_high: Vec<f32>,
+    /// The settings of its population.
+    pub config: Config,
+    /// Its own settings.
+    pub hyper_parameters: HyperParameters,
+    /// Environment steps it has taken, over all its environments.
+    pub environment_steps: u64,
+    /// Updates it has taken.
+    pub updates: u32,
+    /// Whether and why it has stopped learning; its parameters are those before that update.
+    pub halted: Option<Halted>,
+    pub(crate) counters: Counters,
+    pub(crate) tensors: BTreeMap<String, Values>,
+    /// The file it was read from, for messages.
+    pub(crate) path: Option<PathBuf>,
+}
+
+/// A tensor on the host: its shape, and its numbers row by row.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Values {
+    pub shape: Vec<usize>,
+    pub numbers: Vec<f32>,
+}
+
+/// What the device counts, as far as training needs it to go on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Counters {
+    /// Steps of each environment.
+    pub steps: u32,
+    pub updates: u32,
+    pub replay_head: u32,
+    pub replay_length: u32,
+    pub episodes: u32,
+    pub episode_maximum_value: f32,
+    /// The reason as the shaders number it; 0 while the agent learns.
+    pub halted: u32,
+    pub halted_at: u32,
+}
+
+impl Snapshot {
+    /// The name of an agent's file in a run directory: `agent-0007.safetensors`.
+    pub fn file_name(agent: u32) -> String {
+        format!("agent-{agent:04}.safetensors")
+    }
+
+    /// A tensor by its name: its shape, and its numbers row by row. See the [module documentation](self) for the names.
+    pub fn tensor(&self, name: &str) -> Option<(&[usize], &[f32])> {
+        self.tensors.get(name).map(|values| (values.shape.as_slice(), values.numbers.as_slice()))
+    }
+
+    /// The names of all tensors it holds, in alphabetical order.
+    pub fn tensor_names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// How much of the agent it holds.
+    pub fn contents(&self) -> Contents {
+        match (self.tensors.contains_key(REPLAY), self.tensors.contains_key(BIAS_CORRECTION)) {
+            (true, true) => Contents::TrainingAndReplay,
+            (false, true) => Contents::Training,
+            _ => Contents::Parameters,
+        }
+    }
+
+    /// Writes a safetensors file. It appears under its name only once it is whole, so that a write that is cut off leaves
+    /// the file that was there before. The same snapshot gives the same bytes.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where it cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        file::Pending::write(self, path.as_ref())?.commit()
+    }
+
+    /// Writes one file an agent into `directory`, as [`Snapshot::save`] does; none appears before all are written.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where one cannot be written.
+    pub fn save_all(snapshots: &[Snapshot], directory: impl AsRef<Path>) -> Result<()> {
+        let write = |snapshot: &Snapshot| file::Pending::write(snapshot, &directory.as_ref().join(Self::file_name(snapshot.agent)));
+        let pending = snapshots.iter().map(write).collect::<Result<Vec<_>>>()?;
+        pending.into_iter().try_for_each(file::Pending::commit)
+    }
+
+    /// Reads a file that [`Snapshot::save`] wrote, and checks that every tensor its configuration asks for is there, in its
+    /// shape, in float32 and finite.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where it cannot be read, [`Error::Checkpoint`] naming the file and what is wrong in it.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let snapshot = file::read(path)?;
+        snapshot.config.validate().map_err(|error| Error::Checkpoint(format!("{}: {error}", path.display())))?;
+        let networks = Networks::new(&snapshot.config, &snapshot.stand_in()?);
+        snapshot.check(&networks)?;
+        Ok(snapshot)
+    }
+
+    /// Reads `agent-0000.safetensors` and those that follow it without a gap.
+    ///
+    /// # Errors
+    /// As [`Snapshot::load`]; [`Error::Checkpoint`] where there is none.
+    pub fn load_all(directory: impl AsRef<Path>) -> Result<Vec<Self>> {
+        let directory = directory.as_ref();
+        let paths = (0..).map(|agent| directory.join(Self::file_name(agent)));
+        let snapshots = paths.take_while(|path| path.exists()).map(Self::load).collect::<Result<Vec<_>>>()?;
+        if snapshots.is_empty() {
+            let first = Self::file_name(0);
+            return Err(Error::Checkpoint(format!("{}: there is no {first} in this directory", directory.display())));
+        }
+        for (expected, snapshot) in snapshots.iter().enumerate() {
+            if snapshot.agent as usize != expected {
+                return Err(snapshot.error(format!("it holds agent {}, not agent {expected}", snapshot.agent)));
+            }
+        }
+        Ok(snapshots)
+    }
+
+    /// An environment of the same sizes, to lay out the networks with.
+    fn stand_in(&self) -> Result<Environment> {
+        let (low, high) = (self.action_low.clone(), self.action_high.clone());
+        Environment::new(self.environment.clone(), "", 1, self.observation_size, low, high, 1).map_err(|error| self.error(error))
+    }
+
+    /// Every tensor that networks of this layout need, in its shape and finite.
+    fn check(&self, networks: &Networks) -> Result<()> {
+        let contents = self.contents();
+        let places = parameter_tensors(networks);
+        let moments = if contents >= Contents::Training { moment_tensors(networks, 0) } else { vec![] };
+        for Tensor { name, .. } in places.iter().chain(&moments) {
+            if !self.tensors.contains_key(name) {
+                return Err(self.error(format!("tensor {name} is missing")));
+            }
+        }
+        for tensor in places.iter().chain(&moments) {
+            let values = &self.tensors[&tensor.name];
+            self.check_shape(&tensor.name, &tensor.shape())?;
+            if let Some(index) = values.numbers.iter().position(|number| !number.is_finite()) {
+                let number = values.numbers[index];
+                return Err(self.error(format!("tensor {} holds {number} at index {index}; every number must be finite", tensor.name)));
+            }
+        }
+        if contents >= Contents::Training {
+            self.check_shape(BIAS_CORRECTION, &[2])?;
+        }
+        Ok(())
+    }
+
+    fn check_shape(&self, name: &str, expected: &[usize]) -> Result<()> {
+        match self.tensors.get(name) {
+            None => Err(self.error(format!("tensor {name} is missing"))),
+            Some(values) if values.shape != expected => {
+                Err(self.error(format!("tensor {name} has shape {:?}, but {expected:?} is needed", values.shape)))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn error(&self, message: impl std::fmt::Display) -> Error {
+        match &self.path {
+            Some(path) => Error::Checkpoint(format!("{}: {message}", path.display())),
+            None => Error::Checkpoint(format!("agent {}: {message}", self.agent)),
+        }
+    }
+}
+
+const BIAS_CORRECTION: &str = "moments.bias_correction";
+const SLOTS: &str = "environments.slots";
+const OBSERVATIONS: &str = "environments.observations";
+const REPLAY: &str = "replay.transitions";
+
+/// The parameters of all four networks, with their places in an agent's parameters.
+fn parameter_tensors(networks: &Networks) -> Vec<Tensor> {
+    let Networks { actor, critic, length, .. } = networks;
+    let four = [("actor", actor, 0), ("critic", critic, 0), ("target_actor", actor, *length), ("target_critic", critic, *length)];
+    let within = |(name, network, offset): (&str, &crate::network::Network, u32)| {
+        let place = |tensor: Tensor| Tensor { name: format!("{name}.{}", tensor.name), offset: tensor.offset + offset, ..tensor };
+        network.tensors().into_iter().map(place).collect::<Vec<_>>()
+    };
+    four.into_iter().flat_map(within).collect()
+}
+
+/// Adam's moments of everything that is trained, with their places in an agent's moments.
+fn moment_tensors(networks: &Networks, second_moment_offset: u32) -> Vec<Tensor> {
+    let trained = |tensor: &Tensor| tensor.offset < networks.length && !tensor.name.contains(".running_");
+    let online: Vec<_> = parameter_tensors(networks).into_iter().filter(trained).collect();
+    [("first", 0), ("second", second_moment_offset)]
+        .into_iter()
+        .flat_map(|(which, offset)| {
+            let place = move |tensor: &Tensor| Tensor {
+                name: format!("moments.{which}.{}", tensor.name),
+                offset: tensor.offset + offset,
+                ..tensor.clone()
+            };
+            online.iter().map(place).collect::<Vec<_>>()
+        })
+        .collect()
+}

@@ -1,0 +1,370 @@
+//! The program as a user runs it: files, exit codes, messages. Each training run compiles its shaders, so that one run
+//! serves many assertions.
+#![cfg(feature = "cli")]
+
+use safetensors_header::{Parts, join, split};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// A run of a few seconds.
+const SHORT: &[&str] = &[
+    "--envs",
+    "4",
+    "--batch-size",
+    "16",
+    "--learning-starts",
+    "64",
+    "--random-steps",
+    "100",
+    "--actor-hidden",
+    "8,8",
+    "--critic-hidden",
+    "8,8",
+    "--final-episodes",
+    "16",
+    "--eval-episodes",
+    "4",
+    "--log-every",
+    "200",
+];
+
+fn ddpg(directory: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ddpg"));
+    command.current_dir(directory).args(arguments).env("NO_COLOR", "1").env_remove("RUST_LOG");
+    command.output().expect("the program starts")
+}
+
+fn train(directory: &Path, arguments: &[&str]) -> Output {
+    ddpg(directory, &[&["train"], SHORT, arguments].concat())
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[track_caller]
+fn succeeds(output: Output) -> String {
+    let text = stdout(&output);
+    assert!(output.status.success(), "{}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+/// It fails with `code` and says all of `says` on standard error, without a panic.
+#[track_caller]
+fn fails(output: &Output, code: i32, says: &[&str]) {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{errors}");
+    assert!(!errors.contains("panicked"), "{errors}");
+    for part in says {
+        assert!(errors.contains(part), "no {part:?} in: {errors}");
+    }
+}
+
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary directory")
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = path.as_ref();
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn rows(path: impl AsRef<Path>) -> Vec<Vec<String>> {
+    read(path).lines().map(|line| line.split(',').map(str::to_owned).collect()).collect()
+}
+
+/// Just enough of the safetensors format to damage a file on purpose.
+mod safetensors_header {
+    use serde_json::Value;
+
+    pub struct Parts {
+        pub header: Value,
+        pub data: Vec<u8>,
+    }
+
+    pub fn split(bytes: &[u8]) -> Parts {
+        let (length, rest) = bytes.split_first_chunk::<8>().expect("a length");
+        let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
+        Parts { header: serde_json::from_slice(header).expect("JSON"), data: data.to_vec() }
+    }
+
+    pub fn join(parts: &Parts) -> Vec<u8> {
+        let mut header = serde_json::to_vec(&parts.header).expect("JSON");
+        header.resize(header.len().next_multiple_of(8), b' ');
+        [&(header.len() as u64).to_le_bytes(), header.as_slice(), &parts.data].concat()
+    }
+}
+
+/// The numbers of a tensor, as they stand in the file.
+fn tensor(parts: &Parts, name: &str) -> Vec<f32> {
+    let entry = &parts.header[name];
+    let at = |i: usize| entry["data_offsets"][i].as_u64().unwrap_or_else(|| panic!("no tensor {name}")) as usize;
+    parts.data[at(0)..at(1)].chunks(4).map(|b| f32::from_le_bytes(b.try_into().expect("four bytes"))).collect()
+}
+
+#[test]
+fn a_run_leaves_everything_behind_and_can_be_evaluated_again() {
+    let directory = scratch();
+    let here = directory.path();
+    let text = succeeds(train(here, &["--steps", "1600", "--agents", "2", "--seed", "5", "--eval-every", "800", "--out", "run"]));
+    // introduction: every setting, the adapter, the programs
+    for part in ["gamma = 0.99", "noise_sigma = 0.1", "adapter: ", "dispatches: ", "step       800", "ddpg eval run"] {
+        assert!(text.contains(part), "no {part:?} in: {text}");
+    }
+    assert!(!text.contains('\u{1b}') && !text.contains('\r'), "control characters in plain output");
+
+    let run = here.join("run");
+    let mut names: Vec<_> = fs::read_dir(&run).expect("a run directory").map(|e| e.expect("an entry").file_name()).collect();
+    names.sort();
+    let expected = ["agent-0000.safetensors", "agent-0001.safetensors", "config.toml", "curve.svg", "episodes.csv"];
+    assert_eq!(names, [&expected[..], &["evaluations.csv", "metrics.csv", "summary.json"]].concat());
+    assert!(read(run.join("curve.svg")).starts_with("<svg"));
+
+    let metrics = rows(run.join("metrics.csv"));
+    assert_eq!(metrics[0][..6], ["step", "updates", "agent", "seed", "losses/qf1_loss", "losses/actor_loss"]);
+    assert_eq!(metrics.len(), 1 + 2 * 8, "a row an agent every 200 steps");
+    assert_eq!(metrics[2][..4], ["200", "35", "1", "6"]);
+    // each of two agents' four environments ends two episodes of 200 steps
+    let episodes = rows(run.join("episodes.csv"));
+    assert_eq!(episodes.len(), 1 + 2 * 8);
+    assert!(episodes[1..].iter().all(|row| row[6] == "200" && row[5].parse::<f32>().is_ok_and(|r| (-3300.0..0.0).contains(&r))));
+    let evaluations = rows(run.join("evaluations.csv"));
+    assert_eq!(evaluations[1..].iter().map(|row| row[0].as_str()).collect::<Vec<_>>(), ["800", "800", "1600", "1600"]);
+
+    // the printed configuration is the file, and the file is the run
+    let config = read(run.join("config.toml"));
+    assert!(text.starts_with(config.trim_end()));
+    assert_eq!(succeeds(ddpg(here, &["train", "--config", "run/config.toml", "--print-config"])), config);
+
+    // evaluation of what was saved is the table at the end of the run
+    let summary: Value = serde_json::from_str(&read(run.join("summary.json"))).expect("JSON");
+    let again: Value = serde_json::from_str(&succeeds(ddpg(here, &["eval", "run", "--json"]))).expect("JSON alone");
+    let agents = again["agents"].as_array().expect("a list");
+    assert_eq!(agents.len(), 2);
+    for (agent, recorded) in agents.iter().zip(summary["agents"].as_array().expect("a list")) {
+        for key in ["agent", "seed", "episodes"] {
+            assert_eq!(agent[key], recorded[key]);
+        }
+        for key in ["mean_return", "standard_deviation", "standard_error", "min", "max"] {
+            let (now, then) = (agent[key].as_f64().expect(key), recorded[key].as_f64().expect(key));
+            assert!((now - then).abs() < 0.01, "{key}: {now}, but {then} at the end of training");
+        }
+    }
+    assert_eq!((&agents[1]["seed"], &agents[1]["episodes"]), (&6.into(), &16.into()));
+    // one agent alone, other episodes
+    let one = succeeds(ddpg(here, &["eval", "run/agent-0001.safetensors", "--json", "--episodes", "3", "--seed", "9"]));
+    let one: Value = serde_json::from_str(&one).expect("JSON");
+    assert_eq!((&one["agents"][0]["agent"], &one["agents"][0]["episodes"]), (&1.into(), &3.into()));
+
+    // what another program reads
+    let parts = split(&fs::read(run.join("agent-0001.safetensors")).expect("a file"));
+    let metadata = &parts.header["__metadata__"];
+    for (key, value) in [("action_scale", "[2.0]"), ("action_centre", "[0.0]"), ("seed", "6"), ("environment_steps", "1600")] {
+        assert_eq!(metadata[key], value, "{key}");
+    }
+    assert_eq!(parts.header["actor.layer1.weight"]["shape"], serde_json::json!([3, 8]));
+    assert_eq!(parts.header["critic.layer2.action_weight"]["shape"], serde_json::json!([1, 8]));
+    assert_eq!(tensor(&parts, "target_actor.output.bias").len(), 1);
+    let other = split(&fs::read(run.join("agent-0000.safetensors")).expect("a file"));
+    assert_ne!(tensor(&parts, "actor.output.bias"), tensor(&other, "actor.output.bias"), "two seeds gave the same parameters");
+
+    damage(here, &run);
+    refuses_to_overwrite(here);
+}
+
+/// Every way a file can be wrong is an error that names it.
+fn damage(here: &Path, run: &Path) {
+    let path = run.join("agent-0000.safetensors");
+    let whole = fs::read(&path).expect("a file");
+    let refused = |bytes: &[u8], says: &[&str]| {
+        fs::write(&path, bytes).expect("written");
+        fails(&ddpg(here, &["eval", "run"]), 1, &[&["agent-0000.safetensors"], says].concat());
+    };
+    refused(&whole[..whole.len() - 1], &["not a whole safetensors file"]);
+    refused(&whole[..5], &["not a whole safetensors file", "5 bytes"]);
+    refused(b"", &["not a whole safetensors file"]);
+    refused(b"this is no checkpoint at all, only text", &["not a whole safetensors file"]);
+    let changed = |change: fn(&mut Parts), says: &[&str]| {
+        let mut parts = split(&whole);
+        change(&mut parts);
+        refused(&join(&parts), says);
+    };
+    changed(|parts| parts.header["actor.layer1.weight"]["shape"] = serde_json::json!([8, 3]), &["actor.layer1.weight", "[8, 3]", "[3, 8]"]);
+    changed(|parts| parts.header["actor.layer1.weight"]["dtype"] = "I32".into(), &["actor.layer1.weight", "I32", "F32"]);
+    changed(
+        |parts| {
+            let entry = parts.header["critic.output.bias"].take();
+            parts.header.as_object_mut().expect("an object").remove("critic.output.bias");
+            parts.header["critic.output.other"] = entry;
+        },
+        &["critic.output.bias is missing"],
+    );
+    changed(
+        |parts| {
+            let at = parts.header["actor.layer2.bias"]["data_offsets"][0].as_u64().expect("an offset") as usize;
+            parts.data[at + 4..at + 8].copy_from_slice(&f32::NAN.to_le_bytes());
+        },
+        &["actor.layer2.bias", "NaN", "index 1"],
+    );
+    changed(|parts| parts.header["__metadata__"]["format_version"] = "99".into(), &["version 99", "version 1"]);
+    changed(|parts| parts.header["__metadata__"]["config"] = "{".into(), &["config"]);
+    changed(|parts| parts.header["__metadata__"]["observation_size"] = "4".into(), &["[3, 8]", "[4, 8]"]);
+    changed(|parts| parts.header["__metadata__"]["action_high"] = "[3.0]".into(), &["[2.0]", "[3.0]", "Pendulum-v1"]);
+    fs::write(&path, whole).expect("written");
+}
+
+fn refuses_to_overwrite(here: &Path) {
+    fails(&train(here, &["--steps", "100", "--out", "run"]), 1, &["run is not empty", "--overwrite"]);
+    succeeds(train(here, &["--steps", "100", "--out", "run", "--overwrite", "--quiet"]));
+    assert!(!here.join("run/agent-0001.safetensors").exists(), "an agent of the earlier run is left");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_file_also_when_it_stops_and_goes_on() {
+    let directory = scratch();
+    let here = directory.path();
+    let file = |run: &str| fs::read(here.join(run).join("agent-0000.safetensors")).expect("a file");
+    let normalised = ["--batch-norm", "input-and-hidden", "--exploration", "ornstein-uhlenbeck", "--save-replay"];
+    let run = |arguments: &[&str]| succeeds(train(here, &[&normalised, arguments].concat()));
+    run(&["--steps", "600", "--out", "one", "--quiet"]);
+
+    // half of it, then the rest in another process
+    run(&["--steps", "300", "--out", "half", "--quiet"]);
+    let text = succeeds(ddpg(here, &["train", "--resume", "half", "--steps", "600"]));
+    assert!(text.contains("going on after 300 environment steps"), "{text}");
+    assert!(file("one") == file("half"), "the same seed gave other parameters, or the resumed run went elsewhere");
+    let steps: Vec<_> = rows(here.join("half/metrics.csv")).into_iter().map(|row| row[0].clone()).collect();
+    assert_eq!(steps, ["step", "200", "300", "400", "600"]);
+    fails(&ddpg(here, &["train", "--resume", "half"]), 2, &["600 steps already"]);
+    let wider = ddpg(here, &["train", "--resume", "half", "--steps", "900", "--actor-hidden", "9,8"]);
+    fails(&wider, 1, &["agent-0000.safetensors", "actor.layer1.weight", "[3, 8]", "[3, 9]"]);
+    fails(&ddpg(here, &["train", "--resume", "half", "--steps", "900", "--agents", "2"]), 1, &["1 snapshots for 2 agents"]);
+}
+
+#[test]
+fn flags_win_over_the_file_and_the_file_over_the_preset() {
+    let directory = scratch();
+    let here = directory.path();
+    fs::write(here.join("my.toml"), "preset = \"paper\"\ngamma = 0.5\ntau = 0.25\nnoise_sigma = 0.7\n").expect("written");
+    let print = |arguments: &[&str]| succeeds(ddpg(here, &[&["train", "--print-config"], arguments].concat()));
+    let all = print(&["--config", "my.toml", "--tau", "0.125", "--hard-update-every", "100"]);
+    for line in ["gamma = 0.5", "tau = 0.125", "batch_norm = \"input-and-hidden\"", "hard_update_every = 100", "noise_sigma = 0.7"] {
+        assert!(all.lines().any(|found| found == line), "no {line:?} in: {all}");
+    }
+    let all = print(&["--config", "my.toml", "--preset", "seed", "--exploration", "gaussian", "--reset-noise"]);
+    for line in ["preset = \"seed\"", "seed = 1234", "gamma = 0.5", "exploration = \"gaussian\"", "noise_sigma = 0.7", "reset_noise = true"]
+    {
+        assert!(all.lines().any(|found| found == line), "no {line:?} in: {all}");
+    }
+    assert!(!all.contains("noise_theta"));
+    // whatever is printed says the same when it is read again
+    for preset in ["modern", "paper", "seed"] {
+        let first = print(&["--preset", preset]);
+        fs::write(here.join("printed.toml"), &first).expect("written");
+        assert_eq!(print(&["--config", "printed.toml"]), first);
+    }
+    // help shows every setting with its values
+    let help = succeeds(ddpg(here, &["train", "--help"]));
+    for name in print(&["--preset", "seed"]).lines().filter_map(|line| line.split(" =").next()) {
+        assert!(help.contains(&format!("--{}", name.replace('_', "-"))), "{name} is not a flag");
+    }
+}
+
+#[test]
+fn bad_input_gets_a_clear_answer() {
+    let directory = scratch();
+    let here = directory.path();
+    let train = |arguments: &[&str]| ddpg(here, &[&["train", "--out", "never"], arguments].concat());
+    fails(&train(&["--bogus"]), 2, &["--bogus"]);
+    fails(&train(&["--preset", "newest"]), 2, &["newest", "modern"]);
+    fails(&train(&["--batch-size", "256", "--replay-capacity", "128"]), 2, &["batch_size (256)", "replay_capacity (128)"]);
+    fails(&train(&["--actor-hidden", "64,0"]), 2, &["actor_hidden", "layer 2", "width 0"]);
+    fails(&train(&["--critic-hidden", "-1"]), 2, &["-1"]);
+    fails(&train(&["--learning-starts", "200", "--replay-capacity", "128"]), 2, &["learning_starts (200)", "replay_capacity (128)"]);
+    fails(&train(&["--gamma", "NaN"]), 2, &["gamma is NaN", "0 to 1"]);
+    fails(&train(&["--tau", "1.5"]), 2, &["tau is 1.5", "0 to 1"]);
+    fails(&train(&["--action-layer", "3"]), 2, &["action_layer is 3", "2 hidden layers"]);
+    fails(&train(&["--env", "Acrobot-v1"]), 2, &["Acrobot-v1", "Pendulum-v1"]);
+    fails(&train(&["--steps", "0"]), 2, &["steps is 0", "at least 1"]);
+    fails(&train(&["--noise-theta", "0.1"]), 2, &["noise_theta", "gaussian"]);
+    fails(&train(&["--config", "missing.toml"]), 2, &["missing.toml"]);
+    for (text, says) in [
+        ("gamma = 0.9\nlearning_rate = 3\n", &["my.toml", "line 2", "learning_rate"][..]),
+        ("gamma = 0.9\n\ntau = = 3\n", &["my.toml", "line 3"]),
+        ("batch_size = \"many\"\n", &["my.toml", "line 1", "many"]),
+        ("batch_size = 64\nreplay_capacity = 32\n", &["batch_size (64)", "replay_capacity (32)"]),
+    ] {
+        fs::write(here.join("my.toml"), text).expect("written");
+        fails(&train(&["--config", "my.toml"]), 2, says);
+    }
+    fails(&train(&["--adapter", "no such thing"]), 2, &["no such thing", "0: "]);
+    fails(&train(&["--adapter", "1000"]), 2, &["1000", "0: "]);
+    fails(&train(&["--replay-capacity", "4000000000"]), 2, &["4000000000", "replay_capacity of at most"]);
+    // a file where a directory should be: root may write anywhere else
+    fs::write(here.join("file"), "").expect("written");
+    fails(&ddpg(here, &["train", "--out", "file/run"]), 1, &["cannot write to the output directory file/run"]);
+    fails(&ddpg(here, &["eval", "nowhere"]), 2, &["nowhere"]);
+    fails(&ddpg(here, &["eval", "."]), 1, &["no agent-0000.safetensors"]);
+    fails(&ddpg(here, &["eval", ".", "--episodes", "0"]), 2, &["--episodes"]);
+    fails(&ddpg(here, &[]), 2, &["Usage"]);
+    assert!(!here.join("never").exists(), "a refused run left its directory behind");
+
+    let no_adapter = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ddpg"));
+        command.current_dir(here).args(arguments);
+        // the Vulkan loader then finds no driver
+        command.env("VK_DRIVER_FILES", "/nonexistent").env("VK_ICD_FILENAMES", "/nonexistent").output().expect("the program starts")
+    };
+    if cfg!(target_os = "linux") {
+        for arguments in [&["devices"][..], &["train", "--out", "never"]] {
+            fails(&no_adapter(arguments), 1, &["no GPU adapter was found", "mesa-vulkan-drivers"]);
+        }
+        assert!(no_adapter(&["train", "--print-config"]).status.success(), "printing the configuration needs no adapter");
+        fails(&no_adapter(&["train", "--batch-size", "0"]), 2, &["batch_size is 0"]);
+    }
+    let devices = succeeds(ddpg(here, &["devices"]));
+    for part in ["index", "backend", "driver", "largest storage binding", "transitions", "--adapter"] {
+        assert!(devices.contains(part), "no {part:?} in: {devices}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_closed_pipe_and_an_interrupt_are_not_accidents() {
+    use std::process::Stdio;
+    let directory = scratch();
+    let start = |arguments: &[&str], out: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ddpg"));
+        command.current_dir(directory.path()).args(arguments).stdout(out).stderr(Stdio::piped());
+        command.spawn().expect("the program starts")
+    };
+    // whoever reads goes away before anything is written
+    let mut listing = start(&["devices"], Stdio::piped());
+    drop(listing.stdout.take());
+    let listing = listing.wait_with_output().expect("it ends");
+    assert!(listing.status.success(), "{}", String::from_utf8_lossy(&listing.stderr));
+
+    let long = [&["train"], SHORT, &["--steps", "100000000", "--eval-every", "400", "--out", "run"]].concat();
+    let training = start(&long, Stdio::null());
+    let saved = directory.path().join("run/agent-0000.safetensors");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !saved.exists() && std::time::Instant::now() < deadline {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let interrupt = Command::new("kill").args(["-INT", &training.id().to_string()]).status().expect("kill runs");
+    assert!(interrupt.success());
+    let training = training.wait_with_output().expect("it ends");
+    fails(&training, 130, &["saving the agents"]);
+    let summary: Value = serde_json::from_str(&read(directory.path().join("run/summary.json"))).expect("JSON");
+    assert_eq!(summary["interrupted"], true);
+    // without the ring in its files, a resumed run fills it before it learns on
+    let steps = summary["environment_steps"].as_u64().expect("a number") + 100;
+    let text = succeeds(ddpg(directory.path(), &["train", "--resume", "run", "--steps", &steps.to_string()]));
+    assert!(text.contains("the replay rings start empty"), "{text}");
+    let updates = |text: &str| serde_json::from_str::<Value>(text).expect("JSON")["updates"].as_u64().expect("a number");
+    let now = updates(&read(directory.path().join("run/summary.json")));
+    // 100 steps are 25 iterations of four environments; the 16th of them fills the ring to the 64 it needs
+    assert_eq!(now, summary["updates"].as_u64().expect("a number") + 10);
+}
