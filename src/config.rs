@@ -258,8 +258,8 @@ impl Config {
                 ..paper
             },
             Preset::Modern => Config {
-                environments: 8,
-                steps: 48_000,
+                environments: 16,
+                steps: 96_000,
                 actor_hidden: vec![64, 64],
                 critic_hidden: vec![64, 64],
                 action_layer: 1,
@@ -269,7 +269,7 @@ impl Config {
                 actor_learning_rate: 1e-3,
                 critic_learning_rate: 2e-3,
                 critic_weight_decay: 0.0,
-                tau: 1e-2,
+                tau: 2e-2,
                 replay_capacity: 100_000,
                 learning_starts: 1000,
                 random_steps: 1000,

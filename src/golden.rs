@@ -152,7 +152,12 @@ impl<'a> Replayed<'a> {
     fn networks(&self) -> [(&'static str, &Network, usize); 4] {
         let networks = &self.population.networks;
         let target = 4 * networks.length as usize;
-        [("actor", &networks.actor, 0), ("critic", &networks.critic, 0), ("target_actor", &networks.actor, target), ("target_critic", &networks.critic, target)]
+        [
+            ("actor", &networks.actor, 0),
+            ("critic", &networks.critic, 0),
+            ("target_actor", &networks.actor, target),
+            ("target_critic", &networks.critic, target),
+        ]
     }
 
     fn write_initial(&self) {
@@ -173,7 +178,11 @@ impl<'a> Replayed<'a> {
             self.population.write_parameters(agent, &parameters);
         }
         let state = AgentState { replay_length: self.case.batch, ..bytemuck::Zeroable::zeroed() };
-        self.population.queue.write_buffer(&self.population.memory.buffers.agent_states, 0, bytemuck::cast_slice(&[state; AGENTS as usize]));
+        self.population.queue.write_buffer(
+            &self.population.memory.buffers.agent_states,
+            0,
+            bytemuck::cast_slice(&[state; AGENTS as usize]),
+        );
     }
 
     fn update(&mut self, recorded: &Recorded) {
@@ -183,8 +192,9 @@ impl<'a> Replayed<'a> {
             let width = array.data.len() / rows;
             array.data[r * width..(r + 1) * width].iter().map(|&x| x as f32).collect::<Vec<_>>()
         };
-        let transitions: Vec<f32> =
-            (0..rows).flat_map(|r| ["observation", "action", "reward", "terminated", "next_observation"].map(|name| row(name, r)).concat()).collect();
+        let transitions: Vec<f32> = (0..rows)
+            .flat_map(|r| ["observation", "action", "reward", "terminated", "next_observation"].map(|name| row(name, r)).concat())
+            .collect();
         let stride = 4 * u64::from(self.population.memory.sizes.replay_stride);
         for agent in 0..u64::from(AGENTS) {
             self.population.queue.write_buffer(&self.population.memory.buffers.replay, agent * stride, bytemuck::cast_slice(&transitions));
@@ -254,7 +264,10 @@ fn assert_close(what: &str, actual: &[f32], expected: &[f64]) {
     assert_eq!(actual.len(), expected.len(), "{what}: lengths differ");
     for (index, (&actual, &expected)) in actual.iter().zip(expected).enumerate() {
         let actual = f64::from(actual);
-        assert!(actual.is_finite() && (actual - expected).abs() <= 1e-5 + 1e-4 * expected.abs(), "{what}[{index}]: {actual}, expected {expected}");
+        assert!(
+            actual.is_finite() && (actual - expected).abs() <= 1e-5 + 1e-4 * expected.abs(),
+            "{what}[{index}]: {actual}, expected {expected}"
+        );
     }
 }
 
