@@ -157,7 +157,8 @@ impl<'a> Training<'a> {
         let population = trainer.population();
         let began = (population.iterations(), population.updates());
         let progress = Progress::new(arguments.quiet, run.config.steps, population.environment_steps());
-        let title = format!("{}, preset {}, {} agents from seed {}", run.env, run.preset.name(), run.config.agents, run.config.seed);
+        let agents = if run.config.agents == 1 { "one agent".to_owned() } else { format!("{} agents", run.config.agents) };
+        let title = format!("{}, preset {}, {agents} from seed {}", run.env, run.preset.name(), run.config.seed);
         let logged = (began.0, began.1, Duration::ZERO);
         let stop = Arc::new(AtomicBool::new(false));
         Self {
