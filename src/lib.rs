@@ -17,13 +17,15 @@ mod population;
 mod profile;
 mod program;
 mod random;
+mod render;
 mod rollout;
 mod shader;
 mod trainer;
+mod trajectory;
 
 #[cfg(feature = "checkpoint")]
 pub use checkpoint::Snapshot;
-pub use config::{BatchNorm, Config, Exploration, Initialization, Preset, Statistics, TargetUpdate};
+pub use config::{BatchNorm, Config, Exploration, Initialization, NoiseSchedule, Preset, Statistics, TargetUpdate};
 pub use environment::Environment;
 pub use error::{Error, Result};
 pub use evaluate::Evaluation;
@@ -33,5 +35,7 @@ pub use kernels::Tile;
 pub use population::{Options, Population};
 pub use profile::DispatchTime;
 pub use random::{Philox, philox};
+pub use render::Renderer;
 pub use trainer::{Episode, HaltReason, Halted, Measurements, Trainer};
+pub use trajectory::Trajectory;
 pub use wgpu;

@@ -319,13 +319,6 @@ pub(crate) fn environment_stride(environment: &Environment) -> u32 {
     environment.state_size + environment.action_size() + 4
 }
 
-pub(crate) fn time_limit(config: &Config, environment: &Environment) -> u32 {
-    match config.maximum_episode_length {
-        0 => environment.time_limit,
-        limit => limit.min(environment.time_limit),
-    }
-}
-
 fn sizes(config: &Config, environment: &Environment, networks: &Networks, activations: u32, options: Options) -> Sizes {
     let transition = 2 * environment.observation_size + environment.action_size() + 2;
     let flags = [
@@ -350,7 +343,7 @@ fn sizes(config: &Config, environment: &Environment, networks: &Networks, activa
         batch_size: config.batch_size,
         observation_size: environment.observation_size,
         action_size: environment.action_size(),
-        time_limit: time_limit(config, environment),
+        time_limit: config.time_limit(environment),
         random_steps: config.random_steps.div_ceil(config.environments),
         flags: flags.iter().filter(|(on, _)| *on).map(|(_, bit)| bit).sum(),
         normalisation_epsilon: config.batch_norm_epsilon,
@@ -396,4 +389,4 @@ fn allocate(
 }
 
 /// Bytes of the episode log's place in an agent's state, kept beside the type it describes.
-const _: () = assert!(size_of::<AgentState>() == 80 + 16 * EPISODE_LOG);
+const _: () = assert!(size_of::<AgentState>() == 80 + 20 * EPISODE_LOG);
