@@ -1,6 +1,7 @@
 //! Deterministic policy gradients in hand-written WGSL.
 #[cfg(feature = "checkpoint")]
 pub mod checkpoint;
+mod compatible;
 mod config;
 mod ddpg;
 pub mod environment;
@@ -23,7 +24,7 @@ mod trainer;
 
 #[cfg(feature = "checkpoint")]
 pub use checkpoint::Snapshot;
-pub use config::{BatchNorm, Config, Exploration, Initialization, Preset, Statistics, TargetUpdate};
+pub use config::{Algorithm, BatchNorm, Config, Exploration, Initialization, Minibatch, Optimizer, Preset, Statistics, TargetUpdate};
 pub use environment::Environment;
 pub use error::{Error, Result};
 pub use evaluate::Evaluation;

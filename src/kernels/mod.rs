@@ -28,10 +28,14 @@ pub(crate) enum Kernel {
     ResetEnvironments,
     StepEnvironments,
     ClearMeasurements,
+    FollowedAction,
+    TangentRectified,
+    TangentTanh,
+    CompatibleDifference,
 }
 
 impl Kernel {
-    pub const ALL: [Kernel; 18] = [
+    pub const ALL: [Kernel; 22] = [
         Kernel::Sample,
         Kernel::NormaliseInput,
         Kernel::ForwardLinear,
@@ -50,6 +54,10 @@ impl Kernel {
         Kernel::ResetEnvironments,
         Kernel::StepEnvironments,
         Kernel::ClearMeasurements,
+        Kernel::FollowedAction,
+        Kernel::TangentRectified,
+        Kernel::TangentTanh,
+        Kernel::CompatibleDifference,
     ];
 
     pub fn from_kind(kind: u32) -> Self {
@@ -77,6 +85,10 @@ impl Kernel {
             Kernel::ResetEnvironments => "RESET_ENVIRONMENTS",
             Kernel::StepEnvironments => "STEP_ENVIRONMENTS",
             Kernel::ClearMeasurements => "CLEAR_MEASUREMENTS",
+            Kernel::FollowedAction => "FOLLOWED_ACTION",
+            Kernel::TangentRectified => "TANGENT_RECTIFIED",
+            Kernel::TangentTanh => "TANGENT_TANH",
+            Kernel::CompatibleDifference => "COMPATIBLE_DIFFERENCE",
         }
     }
 }
