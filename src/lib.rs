@@ -6,7 +6,7 @@ mod error;
 mod evaluate;
 mod gpu;
 mod hyper_parameters;
-mod kernels;
+pub mod kernels;
 mod memory;
 mod network;
 mod population;

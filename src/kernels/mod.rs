@@ -1,4 +1,16 @@
 //! The kernels: one WGSL module, a pipeline for each kind of operation, and the bindings they all share.
+//!
+//! Each shader of `shaders/` has a room here with its float64 `reference`, the executable specification that its tests
+//! hold the shader to.
+
+pub mod batch_norm;
+pub mod dense_backward_input;
+pub mod dense_backward_parameters;
+pub mod dense_forward;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod harness;
 
 use crate::environment::Environment;
 use crate::error::{Error, Result};
