@@ -3,6 +3,7 @@
 //! Each shader of `shaders/` has a room here with its float64 `reference`, the executable specification that its tests
 //! hold the shader to.
 
+pub mod adam;
 pub mod batch_norm;
 pub mod dense_backward_input;
 pub mod dense_backward_parameters;
@@ -11,6 +12,8 @@ pub mod dense_forward;
 mod fixture;
 #[cfg(test)]
 mod harness;
+pub mod loss;
+pub mod soft_update;
 
 use crate::environment::Environment;
 use crate::error::{Error, Result};
