@@ -354,7 +354,7 @@ mod tests {
             for (state, (beta1, beta2)) in layout.contents.states.iter().zip(betas) {
                 let power = |beta: f64| 1.0 - beta.powi(upto as i32);
                 let corrections = [state.bias_correction1, state.bias_correction2];
-                // beta rounded to float32 moves 1 - beta^t by t ulp of beta, which at beta2 .9999 is 6e-4 of it a step
+                // computed as 1 - beta^t from a float32 beta of .9999, the first would be off by 3e-4
                 let expected = [power(beta1), power(beta2)];
                 assert_close(&corrections, &expected, 1e-5, 0.0, &format!("update {upto}, betas {beta1}, {beta2}"));
             }

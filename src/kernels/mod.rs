@@ -12,7 +12,11 @@ pub mod dense_forward;
 mod fixture;
 #[cfg(test)]
 mod harness;
+#[cfg(test)]
+mod layout;
 pub mod loss;
+#[cfg(test)]
+mod portability;
 pub mod soft_update;
 
 use crate::environment::Environment;
@@ -153,6 +157,14 @@ impl Tile {
     }
 }
 
+/// The types of group 0's bindings, in the order of `shaders/shared/bindings.wgsl`: sizes, operations and hyper-parameters,
+/// then the six role buffers that kernels write.
+fn memory_binding_types() -> [wgpu::BufferBindingType; 9] {
+    let storage = |read_only| wgpu::BufferBindingType::Storage { read_only };
+    let (read, write) = (storage(true), storage(false));
+    [wgpu::BufferBindingType::Uniform, read, read, write, write, write, write, write, write]
+}
+
 /// Compiled pipelines for one environment on one device.
 #[derive(Debug)]
 pub(crate) struct Kernels {
@@ -192,14 +204,7 @@ impl Kernels {
             ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: dynamic, min_binding_size: size },
             count: None,
         };
-        let storage = |read_only| wgpu::BufferBindingType::Storage { read_only };
-        let memory: Vec<_> = (0..9)
-            .map(|binding| match binding {
-                0 => entry(0, wgpu::BufferBindingType::Uniform, false, None),
-                1 | 2 => entry(binding, storage(true), false, None),
-                _ => entry(binding, storage(false), false, None),
-            })
-            .collect();
+        let memory: Vec<_> = (0..).zip(memory_binding_types()).map(|(binding, ty)| entry(binding, ty, false, None)).collect();
         let bind_group_layout =
             |label, entries: &[_]| device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries });
         let memory_layout = bind_group_layout("memory", &memory);
