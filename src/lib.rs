@@ -11,7 +11,7 @@ mod evaluate;
 mod golden;
 mod gpu;
 mod hyper_parameters;
-mod kernels;
+pub mod kernels;
 mod memory;
 mod network;
 mod population;

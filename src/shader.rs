@@ -56,7 +56,7 @@ pub(crate) fn assemble(environment: &Environment, tile: Tile) -> Result<Assemble
     Ok(assembled)
 }
 
-fn capabilities(tile: Tile) -> naga::valid::Capabilities {
+pub(crate) fn capabilities(tile: Tile) -> naga::valid::Capabilities {
     match tile {
         Tile::Portable => naga::valid::Capabilities::empty(),
         Tile::Subgroup => naga::valid::Capabilities::SUBGROUP,
