@@ -2,6 +2,50 @@
 
 use crate::error::{Error, Result};
 
+/// Which deterministic policy gradient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+pub enum Algorithm {
+    /// Target networks for both actor and critic (Lillicrap et al. 2016, Algorithm 1).
+    Ddpg,
+    /// On-policy deterministic actor-critic: a Sarsa critic that bootstraps from the action taken next (Silver et al.
+    /// 2014, equations 11–13).
+    OnPolicy,
+    /// Off-policy deterministic actor-critic, OPDAC: a Q-learning critic that bootstraps from μ(s') (Silver et al. 2014,
+    /// equations 16–18).
+    OffPolicy,
+    /// COPDAC-Q: off-policy, with a critic that is linear in features compatible with the policy (Silver et al. 2014,
+    /// equations 19–22). The critic's hidden layers are a fixed basis φ(s); only its last layer, v, learns.
+    Compatible,
+}
+
+impl Algorithm {
+    /// Whether target networks exist.
+    pub fn has_targets(self) -> bool {
+        self == Algorithm::Ddpg
+    }
+}
+
+/// How a gradient becomes a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+pub enum Optimizer {
+    /// Kingma & Ba 2015, Algorithm 1.
+    Adam,
+    /// θ ← θ − αg, as the algorithms of Silver et al. 2014 are written.
+    GradientDescent,
+}
+
+/// Where a minibatch comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+pub enum Minibatch {
+    /// Drawn uniformly from the replay ring.
+    Replay,
+    /// The last step of every environment, each used once: `environments` rows.
+    Latest,
+}
+
 /// Where batch normalisation is applied (Ioffe & Szegedy 2015).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
@@ -163,6 +207,12 @@ pub struct Config {
     pub environments: u32,
     /// Seed of the first agent.
     pub seed: u64,
+    /// Which deterministic policy gradient.
+    pub algorithm: Algorithm,
+    /// How a gradient becomes a step.
+    pub optimizer: Optimizer,
+    /// Where a minibatch comes from.
+    pub minibatch: Minibatch,
     /// Environment steps an agent, over all its environments.
     pub steps: u64,
     /// Widths of the actor's hidden layers.
@@ -191,6 +241,8 @@ pub struct Config {
     pub actor_learning_rate: f32,
     /// Adam's step size for the critic.
     pub critic_learning_rate: f32,
+    /// Step size of COPDAC-Q's compatible parameters w; of no effect elsewhere.
+    pub compatible_learning_rate: f32,
     /// Decay of Adam's first moment.
     pub adam_beta1: f64,
     /// Decay of Adam's second moment.
@@ -250,6 +302,9 @@ impl Config {
             agents: 1,
             environments: 1,
             seed: 1,
+            algorithm: Algorithm::Ddpg,
+            optimizer: Optimizer::Adam,
+            minibatch: Minibatch::Replay,
             steps: 2_500_000,
             actor_hidden: vec![400, 300],
             critic_hidden: vec![400, 300],
@@ -264,6 +319,7 @@ impl Config {
             batch_norm_decay: 0.99,
             actor_learning_rate: 1e-4,
             critic_learning_rate: 1e-3,
+            compatible_learning_rate: 1e-3,
             adam_beta1: 0.9,
             adam_beta2: 0.999,
             adam_epsilon: 1e-8,
@@ -343,6 +399,50 @@ impl Config {
         }
     }
 
+    /// Rows of a minibatch.
+    pub fn minibatch_rows(&self) -> u32 {
+        match self.minibatch {
+            Minibatch::Replay => self.batch_size,
+            Minibatch::Latest => self.environments,
+        }
+    }
+
+    /// Transitions the ring must hold before an update is possible.
+    pub(crate) fn transitions_needed(&self) -> u32 {
+        match (self.minibatch, self.algorithm) {
+            // the action taken next is known one step later
+            (Minibatch::Latest, Algorithm::OnPolicy) => 2 * self.environments,
+            (Minibatch::Latest, _) => self.environments,
+            (Minibatch::Replay, _) if self.partial_batches => 1,
+            (Minibatch::Replay, _) => self.batch_size,
+        }
+    }
+
+    fn validate_algorithm(&self) -> Result<()> {
+        check(self.algorithm.has_targets() || self.batch_norm == BatchNorm::None, || {
+            format!(
+                "batch_norm is {:?}, but the algorithms of Silver et al. 2014 have none: use batch_norm none or algorithm ddpg",
+                self.batch_norm
+            )
+        })?;
+        check(self.algorithm != Algorithm::OnPolicy || self.minibatch == Minibatch::Latest, || {
+            "the on-policy algorithm learns from the latest step only: use minibatch latest, or algorithm off-policy with replay".into()
+        })?;
+        check(self.minibatch == Minibatch::Replay || self.replay_capacity >= 2 * self.environments, || {
+            format!(
+                "replay_capacity ({}) is less than two steps of all environments ({}), which minibatch latest needs",
+                self.replay_capacity,
+                2 * self.environments
+            )
+        })?;
+        check(self.minibatch == Minibatch::Replay || self.updates_per_iteration == 1, || {
+            format!(
+                "updates_per_iteration is {}, but the latest step can be used once only: use 1, or minibatch replay",
+                self.updates_per_iteration
+            )
+        })
+    }
+
     /// Refuses what cannot work, whatever the device.
     ///
     /// # Errors
@@ -366,11 +466,12 @@ impl Config {
                 check(width <= 65_536, || format!("{name}: layer {} has width {width}; at most 65536 is supported", layer + 1))?;
             }
         }
+        self.validate_algorithm()?;
         let layers = self.critic_hidden.len() as u32;
         check((1..=layers).contains(&self.action_layer), || {
             format!("action_layer is {}, but the critic has {layers} hidden layers: choose from 1 to {layers}", self.action_layer)
         })?;
-        check(self.batch_size <= self.replay_capacity, || {
+        check(self.minibatch == Minibatch::Latest || self.batch_size <= self.replay_capacity, || {
             format!("batch_size ({}) exceeds replay_capacity ({})", self.batch_size, self.replay_capacity)
         })?;
         check(self.environments <= self.replay_capacity, || {
@@ -397,6 +498,7 @@ impl Config {
         let not_negative = [
             ("actor_learning_rate", self.actor_learning_rate),
             ("critic_learning_rate", self.critic_learning_rate),
+            ("compatible_learning_rate", self.compatible_learning_rate),
             ("actor_weight_decay", self.actor_weight_decay),
             ("critic_weight_decay", self.critic_weight_decay),
             ("output_initialization", self.output_initialization),

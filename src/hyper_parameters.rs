@@ -19,6 +19,8 @@ pub struct HyperParameters {
     pub actor_learning_rate: f32,
     /// Adam's step size for the critic.
     pub critic_learning_rate: f32,
+    /// Step size of COPDAC-Q's compatible parameters.
+    pub compatible_learning_rate: f32,
     /// L2 penalty on the actor's weight matrices.
     pub actor_weight_decay: f32,
     /// L2 penalty on the critic's weight matrices.
@@ -49,6 +51,7 @@ impl HyperParameters {
             tau: config.tau,
             actor_learning_rate: config.actor_learning_rate,
             critic_learning_rate: config.critic_learning_rate,
+            compatible_learning_rate: config.compatible_learning_rate,
             actor_weight_decay: config.actor_weight_decay,
             critic_weight_decay: config.critic_weight_decay,
             adam_beta1: config.adam_beta1,
@@ -97,7 +100,7 @@ impl HyperParameters {
             ou_theta,
             ou_dt,
             noise_is_relative: self.relative_noise.into(),
-            reserved: 0,
+            compatible_learning_rate: self.compatible_learning_rate,
             ou_start,
             noise_schedule,
             noise_final,
@@ -130,7 +133,7 @@ pub struct RawHyperParameters {
     pub ou_theta: f32,
     pub ou_dt: f32,
     pub noise_is_relative: u32,
-    pub reserved: u32,
+    pub compatible_learning_rate: f32,
     pub ou_start: f32,
     pub noise_schedule: u32,
     pub noise_final: f32,

@@ -1,6 +1,7 @@
 //! Deterministic policy gradients in hand-written WGSL.
 #[cfg(feature = "checkpoint")]
 pub mod checkpoint;
+mod compatible;
 mod config;
 mod ddpg;
 pub mod environment;
@@ -10,7 +11,7 @@ mod evaluate;
 mod golden;
 mod gpu;
 mod hyper_parameters;
-mod kernels;
+pub mod kernels;
 mod memory;
 mod network;
 mod population;
@@ -25,7 +26,7 @@ mod trajectory;
 
 #[cfg(feature = "checkpoint")]
 pub use checkpoint::Snapshot;
-pub use config::{BatchNorm, Config, Exploration, Initialization, NoiseSchedule, Preset, Statistics, TargetUpdate};
+pub use config::{Algorithm, BatchNorm, Config, Exploration, Initialization, Minibatch, NoiseSchedule, Optimizer, Preset, Statistics, TargetUpdate};
 pub use environment::Environment;
 pub use error::{Error, Result};
 pub use evaluate::Evaluation;

@@ -39,6 +39,8 @@ pub(crate) mod option {
     pub const STORE_UNCLIPPED_ACTIONS: u32 = 2;
     pub const TRUNCATION_IS_TERMINAL: u32 = 4;
     pub const RESET_NOISE: u32 = 8;
+    pub const GRADIENT_DESCENT: u32 = 16;
+    pub const NO_TARGETS: u32 = 32;
 }
 
 /// Finished episodes an agent's state remembers.

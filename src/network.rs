@@ -1,6 +1,6 @@
 //! Actor and critic as stretches of an agent's parameters, and the operations of their passes.
 
-use crate::config::{BatchNorm, Config, Initialization, Statistics};
+use crate::config::{Algorithm, BatchNorm, Config, Initialization, Statistics};
 use crate::environment::Environment;
 use crate::kernels::{Kernel, Kernels};
 use crate::program::{Access, Operation, Step, flag};
@@ -138,6 +138,8 @@ impl Network {
         let actions = environment.action_size();
         let (hidden, outputs, action_layer) = match role {
             Role::Actor => (&config.actor_hidden, actions, usize::MAX),
+            // COPDAC-Q's basis is one of the observation alone
+            Role::Critic if config.algorithm == Algorithm::Compatible => (&config.critic_hidden, 1, usize::MAX),
             Role::Critic => (&config.critic_hidden, 1, config.action_layer as usize - 1),
         };
         let input_norm = (config.batch_norm == BatchNorm::InputAndHidden).then(|| allocator.vector(4 * vec4s(observation_size)));
@@ -604,33 +606,62 @@ impl Builder<'_> {
             step.operation = operation;
             steps.push(step);
         }
-        for (index, layer) in self.network.layers.iter().enumerate() {
-            let input = activations.below(index).window(0, layer.inner());
-            let gradient = gradients.layers[index];
-            let cancelled = if Self::cancels_bias(pass, layer) { flag::CANCELLED_BIAS } else { 0 };
-            let operation = Operation {
-                kind: Kernel::BackwardParameters as u32,
-                rows: input.rows,
-                inner: layer.inner(),
-                columns: layer.columns(),
-                input: input.offset,
-                input_stride: input.stride,
-                weights: layer.weights,
-                weights_stride: layer.columns(),
-                bias: layer.bias,
-                forward: gradient.offset,
-                forward_stride: gradient.stride,
-                units: self.units(4 * layer.inner(), layer.columns()),
-                flags: pass.flags | cancelled,
-                network: self.network.role as u32,
-                ..Default::default()
-            };
-            steps.push(Step {
-                operation,
-                reads: vec![input.access(), gradient.access(), Access::Agent],
-                writes: self.trained(layer.weights..layer.bias + layer.columns()).into(),
-            });
+        for index in 0..self.network.layers.len() {
+            self.backward_layer_parameters(steps, pass, activations, gradients, index, self.network.role as u32, 0);
         }
+    }
+
+    /// The gradient of the output layer's parameters alone, and their step: all other layers are a fixed basis.
+    pub fn backward_output_parameters(&self, steps: &mut Vec<Step>, pass: Pass, activations: &Activations, gradients: &Gradients) {
+        self.backward_layer_parameters(steps, pass, activations, gradients, self.network.layers.len() - 1, self.network.role as u32, 0);
+    }
+
+    /// The steps of COPDAC-Q's w, which has the actor's shape and lies in the target actor's place.
+    pub fn backward_compatible_parameters(&self, steps: &mut Vec<Step>, pass: Pass, activations: &Activations, gradients: &Gradients) {
+        const COMPATIBLE: u32 = 2;
+        for index in 0..self.network.layers.len() {
+            self.backward_layer_parameters(steps, pass, activations, gradients, index, COMPATIBLE, self.target_offset);
+        }
+    }
+
+    /// `network`: whose step size; `parameters`: added to every parameter offset.
+    #[expect(clippy::too_many_arguments, reason = "each names another part of the pass")]
+    fn backward_layer_parameters(
+        &self,
+        steps: &mut Vec<Step>,
+        pass: Pass,
+        activations: &Activations,
+        gradients: &Gradients,
+        index: usize,
+        network: u32,
+        parameters: u32,
+    ) {
+        let layer = &self.network.layers[index];
+        let input = activations.below(index).window(0, layer.inner());
+        let gradient = gradients.layers[index];
+        let cancelled = if Self::cancels_bias(pass, layer) { flag::CANCELLED_BIAS } else { 0 };
+        let operation = Operation {
+            kind: Kernel::BackwardParameters as u32,
+            rows: input.rows,
+            inner: layer.inner(),
+            columns: layer.columns(),
+            input: input.offset,
+            input_stride: input.stride,
+            weights: layer.weights + parameters,
+            weights_stride: layer.columns(),
+            bias: layer.bias + parameters,
+            forward: gradient.offset,
+            forward_stride: gradient.stride,
+            units: self.units(4 * layer.inner(), layer.columns()),
+            flags: pass.flags | cancelled,
+            network,
+            ..Default::default()
+        };
+        steps.push(Step {
+            operation,
+            reads: vec![input.access(), gradient.access(), Access::Agent],
+            writes: self.trained(operation.weights..operation.bias + layer.columns()).into(),
+        });
     }
 
     /// The critic's action gradient, carried through the actor's scaled tanh: `d_output` is the gradient of the actor's

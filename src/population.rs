@@ -1,6 +1,7 @@
 //! A population of agents on a device: its memory, its programs, and the recording of both. Never waits for the device.
 
-use crate::config::Config;
+use crate::compatible;
+use crate::config::{Algorithm, Config, Optimizer};
 use crate::ddpg::{Networks, Update};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
@@ -113,7 +114,10 @@ impl Population {
         }
         let kernels = Arc::new(Kernels::new(device, environment, tile)?);
         let networks = Networks::new(config, environment);
-        let update = Update::new(config, &networks, &kernels);
+        let update = match config.algorithm {
+            Algorithm::Compatible => compatible::update(config, &networks, &kernels),
+            _ => Update::new(config, &networks, &kernels),
+        };
         let mut activations = Allocator { used: update.length };
         let rollout = Rollout::new(&networks, &kernels, config.environments, None, &mut activations);
         let mut table = Vec::new();
@@ -196,7 +200,10 @@ impl Population {
                 };
                 let mut online = draw(INITIAL);
                 let blend = self.config.initial_blend;
-                let targets = if blend >= 1.0 {
+                let targets = if self.config.algorithm == Algorithm::Compatible {
+                    // COPDAC-Q's w starts at zero: the advantage of no action is known
+                    vec![0.0; length]
+                } else if blend >= 1.0 {
                     online.clone()
                 } else {
                     online.iter().zip(draw(INITIAL_TARGET)).map(|(online, own)| blend * online + (1.0 - blend) * own).collect()
@@ -267,8 +274,7 @@ impl Population {
     /// Whether the replay rings hold enough to learn from.
     pub fn learns(&self) -> bool {
         let held = (self.environment_steps() - self.emptied_at).min(u64::from(self.config.replay_capacity));
-        let batch = if self.config.partial_batches { 1 } else { u64::from(self.config.batch_size) };
-        held >= u64::from(self.config.learning_starts).max(batch)
+        held >= u64::from(self.config.learning_starts.max(self.config.transitions_needed()))
     }
 
     /// Steps an agent has taken, over all its environments.
@@ -326,6 +332,8 @@ fn sizes(config: &Config, environment: &Environment, networks: &Networks, activa
         (config.store_unclipped_actions, option::STORE_UNCLIPPED_ACTIONS),
         (config.truncation_is_terminal, option::TRUNCATION_IS_TERMINAL),
         (config.reset_noise, option::RESET_NOISE),
+        (config.optimizer == Optimizer::GradientDescent, option::GRADIENT_DESCENT),
+        (!config.algorithm.has_targets(), option::NO_TARGETS),
     ];
     Sizes {
         agents: config.agents,

@@ -5,13 +5,14 @@ use crate::error::{Error, Result};
 use crate::kernels::Tile;
 
 /// The crate's own WGSL, in no particular order: declarations may come in any.
-const FILES: [(&str, &str); 14] = [
+const FILES: [(&str, &str); 15] = [
     ("shared/bindings.wgsl", include_str!("../shaders/shared/bindings.wgsl")),
     ("shared/math.wgsl", include_str!("../shaders/shared/math.wgsl")),
     ("shared/philox.wgsl", include_str!("../shaders/shared/philox.wgsl")),
     ("shared/tile.wgsl", include_str!("../shaders/shared/tile.wgsl")),
     ("adam.wgsl", include_str!("../shaders/adam.wgsl")),
     ("batch_norm.wgsl", include_str!("../shaders/batch_norm.wgsl")),
+    ("compatible.wgsl", include_str!("../shaders/compatible.wgsl")),
     ("dense_backward_input.wgsl", include_str!("../shaders/dense_backward_input.wgsl")),
     ("dense_backward_parameters.wgsl", include_str!("../shaders/dense_backward_parameters.wgsl")),
     ("dense_forward.wgsl", include_str!("../shaders/dense_forward.wgsl")),
@@ -55,7 +56,7 @@ pub(crate) fn assemble(environment: &Environment, tile: Tile) -> Result<Assemble
     Ok(assembled)
 }
 
-fn capabilities(tile: Tile) -> naga::valid::Capabilities {
+pub(crate) fn capabilities(tile: Tile) -> naga::valid::Capabilities {
     match tile {
         Tile::Portable => naga::valid::Capabilities::empty(),
         Tile::Subgroup => naga::valid::Capabilities::SUBGROUP,

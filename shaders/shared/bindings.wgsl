@@ -7,7 +7,7 @@
 
 struct Operation {
     kind: u32,
-    // 0 actor, 1 critic: whose learning rate and weight decay
+    // 0 actor, 1 critic, 2 compatible parameters: whose learning rate and weight decay
     network: u32,
     // workgroups of work an agent
     units: u32,
@@ -75,7 +75,10 @@ const RECORD_GRADIENTS: u32 = 1u;
 const STORE_UNCLIPPED_ACTIONS: u32 = 2u;
 const TRUNCATION_IS_TERMINAL: u32 = 4u;
 const RESET_NOISE: u32 = 8u;
-const PARTIAL_BATCHES: u32 = 16u;
+// theta <- theta - lr g instead of Adam
+const GRADIENT_DESCENT: u32 = 16u;
+// no target network follows: the target half of the parameters is unused, or holds COPDAC-Q's w
+const NO_TARGETS: u32 = 32u;
 
 // One entry an agent; written by the host, never by a shader.
 struct HyperParameters {
@@ -103,7 +106,8 @@ struct HyperParameters {
     ou_dt: f32,
     // 1: sigma is a fraction of half the action range; 0: sigma is in units of the action
     noise_is_relative: u32,
-    reserved: u32,
+    // step size of COPDAC-Q's w
+    compatible_learning_rate: f32,
     // where an Ornstein-Uhlenbeck process starts
     ou_start: f32,
     // 0 constant, 1 linear, 2 exponential: what the noise is multiplied by as training goes on
@@ -173,6 +177,8 @@ var<workgroup> sh_reduce: array<vec4f, 256>;
 
 const ACTOR: u32 = 0u;
 const CRITIC: u32 = 1u;
+// COPDAC-Q's w, in the target actor's place
+const COMPATIBLE: u32 = 2u;
 
 // Operation flags.
 // the rows are those of the minibatch, not `rows`
@@ -187,6 +193,11 @@ const TRAIN_NORM: u32 = 8u;
 const EVALUATION: u32 = 16u;
 // normalise with the running statistics
 const RUNNING_STATISTICS: u32 = 32u;
+// the minibatch is the last step of every environment, or the step before it
+const LATEST_STEP: u32 = 64u;
+const PREVIOUS_STEP: u32 = 128u;
+// the critic's gradient is -delta grad Q (Silver et al. 2014), not that of the squared error
+const DELTA_RULE: u32 = 256u;
 
 fn operation_rows(operation: Operation, agent: u32) -> u32 {
     if (operation.flags & MINIBATCH_ROWS) != 0u {
