@@ -34,6 +34,8 @@ pub struct Population {
     operations: Vec<Operation>,
     iterations: u64,
     updates: u64,
+    /// Iterations recorded when the replay rings were last emptied.
+    emptied: u64,
 }
 
 #[derive(Debug)]
@@ -139,6 +141,7 @@ impl Population {
             operations: table,
             iterations: 0,
             updates: 0,
+            emptied: 0,
         };
         population.restart();
         Ok(population)
@@ -161,6 +164,7 @@ impl Population {
         self.queue.submit([encoder.finish()]);
         self.iterations = 0;
         self.updates = 0;
+        self.emptied = 0;
     }
 
     fn initial_parameters(&self) -> Vec<Vec<f32>> {
@@ -246,6 +250,19 @@ impl Population {
         self.updates += updates;
     }
 
+    /// Records the emptying of every agent's replay ring; what was learned, the environments and all counters stay.
+    /// Learning waits until the rings hold enough again.
+    pub fn record_clear_replay(&mut self, encoder: &mut wgpu::CommandEncoder) {
+        // head and length lie side by side
+        let first = std::mem::offset_of!(AgentState, replay_head) as u64;
+        let end = (std::mem::offset_of!(AgentState, replay_length) + size_of::<u32>()) as u64;
+        for agent in 0..u64::from(self.config.agents) {
+            let offset = agent * size_of::<AgentState>() as u64 + first;
+            encoder.clear_buffer(&self.memory.buffers.agent_states, offset, Some(end - first));
+        }
+        self.emptied = self.iterations;
+    }
+
     /// Records the clearing of the measurement sums, for after they were copied.
     pub(crate) fn record_clear_measurements(&self, encoder: &mut wgpu::CommandEncoder) {
         let mut pass = self.begin(encoder);
@@ -254,9 +271,15 @@ impl Population {
 
     /// Whether the replay rings hold enough to learn from.
     pub fn learns(&self) -> bool {
-        let held = self.environment_steps().min(u64::from(self.config.replay_capacity));
+        let held = self.replay_length();
         let batch = if self.config.partial_batches { 1 } else { u64::from(self.config.batch_size) };
         held >= u64::from(self.config.learning_starts).max(batch)
+    }
+
+    /// Transitions that each agent's replay ring holds once all that was recorded has run; a halted agent's may hold fewer.
+    pub fn replay_length(&self) -> u64 {
+        let pushed = (self.iterations - self.emptied) * u64::from(self.config.environments);
+        pushed.min(u64::from(self.config.replay_capacity))
     }
 
     /// Steps an agent has taken, over all its environments.
@@ -314,7 +337,7 @@ pub(crate) fn time_limit(config: &Config, environment: &Environment) -> u32 {
     }
 }
 
-fn sizes(config: &Config, environment: &Environment, networks: &Networks, activations: u32, options: Options) -> Sizes {
+pub(crate) fn sizes(config: &Config, environment: &Environment, networks: &Networks, activations: u32, options: Options) -> Sizes {
     let transition = 2 * environment.observation_size + environment.action_size() + 2;
     let flags = [
         (options.record_gradients, option::RECORD_GRADIENTS),
