@@ -138,6 +138,8 @@ mod tests {
             let mut world = World::new(rig(&environment), &environment, &quiet(2, count, count + 7));
             for agent in 0..2 {
                 world.put_actor_output(agent, &steps.iter().map(|(_, step)| step.torque as f32).collect::<Vec<_>>());
+                let seen = |state: [f64; 2]| [state[0].cos(), state[0].sin(), state[1]].map(|x| x as f32);
+                world.put_observations(agent, &steps.iter().flat_map(|(state, _)| seen(*state)).collect::<Vec<_>>());
                 for (i, (state, _)) in (0..).zip(&steps) {
                     let [angle, velocity] = state.map(|x| x as f32);
                     // state, noise, return, length, and no finished episode
@@ -147,9 +149,11 @@ mod tests {
             world.step(1);
             for agent in 0..2 {
                 let next = world.observations(agent);
-                for (i, (_, recorded)) in (0..).zip(&steps) {
+                for (i, (before, recorded)) in (0..).zip(&steps) {
                     let what = format!("{}, agent {agent}, step {i}", path.display());
                     let stored = world.stored(agent, i);
+                    let seen = [before[0].cos(), before[0].sin(), before[1]];
+                    assert_close(&stored.observation, &seen, 0.0, 1e-6, &format!("{what}: observation before"));
                     let state = world.environment(agent, i)[..2].to_vec();
                     assert_close(&state, &[recorded.angle, recorded.angular_velocity], 0.0, 1e-4, &format!("{what}: state"));
                     assert_close(&[stored.reward], &[recorded.reward], 0.0, 1e-4, &format!("{what}: reward"));

@@ -110,7 +110,9 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     fn wrapped_angles_are_the_same_angle_within_pi() {
         let mut x = spread(1e-30, 1e4, 30_000);
         x.extend((0..20_000).map(|i| (f64::from(i) * 1e-3 - 10.0) as f32));
-        x.extend([0.0, -0.0, 3.141_592_5, -3.141_592_5, 3.141_592_7, -3.141_592_7]);
+        // the float32 next to pi on either side
+        let pi = std::f32::consts::PI;
+        x.extend([0.0, -0.0, pi.next_down(), -pi.next_down(), pi, -pi, pi.next_up(), -pi.next_up()]);
         for (x, [_, _, wrapped, _]) in evaluate(&x) {
             let expected = reference_wrap_angle(x);
             // either end of the range, where rounding decides

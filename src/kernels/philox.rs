@@ -27,7 +27,7 @@ pub fn reference_normals(bits: [u32; 2]) -> [f64; 2] {
 
 /// A uniform index in [0, `length`): the high word of the product (Lemire 2019, without rejection).
 pub fn reference_index(bits: u32, length: u32) -> u32 {
-    (u64::from(bits) * u64::from(length) >> 32) as u32
+    ((u64::from(bits) * u64::from(length)) >> 32) as u32
 }
 
 /// How far float32 may take a normal of these bits from [`reference_normals`]: a logarithm near 0 is only good to 2⁻²¹

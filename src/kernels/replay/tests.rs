@@ -94,7 +94,7 @@ fn minibatches_hold_the_drawn_transitions_and_small_rings_give_each_once() {
                     let words = philox([10 + agent, row, purpose::SAMPLE, 0], [seed as u32, (seed >> 32) as u32]);
                     let expected = world.stored(agent, reference_slot(words[0], row, rows, length));
                     let activations = world.contents.activations_of(agent);
-                    let mut of = |place: Place| Place { offset: place.offset + row * place.stride, ..place }.take(activations, 1);
+                    let of = |place: Place| Place { offset: place.offset + row * place.stride, ..place }.take(activations, 1);
                     let what = format!("{actions} actions, agent {agent}, row {row} of {rows}, {length} held");
                     assert_eq!(of(observation), expected.observation, "{what}: observation");
                     assert_eq!(of(action), expected.action, "{what}: action");
