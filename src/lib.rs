@@ -26,7 +26,9 @@ mod trajectory;
 
 #[cfg(feature = "checkpoint")]
 pub use checkpoint::Snapshot;
-pub use config::{Algorithm, BatchNorm, Config, Exploration, Initialization, Minibatch, NoiseSchedule, Optimizer, Preset, Statistics, TargetUpdate};
+pub use config::{
+    Algorithm, BatchNorm, Config, Exploration, Initialization, Minibatch, NoiseSchedule, Optimizer, Preset, Statistics, TargetUpdate,
+};
 pub use environment::Environment;
 pub use error::{Error, Result};
 pub use evaluate::Evaluation;

@@ -19,6 +19,12 @@ fn pins() -> Vec<Pin> {
         ("environments", json!(16), json!(1), json!(1)),
         // seed: --random-seed 1234; the paper names none
         ("seed", json!(1), json!(1), json!(1234)),
+        // all three are DDPG
+        same("algorithm", json!("ddpg")),
+        same("optimizer", json!("adam")),
+        same("minibatch", json!("replay")),
+        // of effect in COPDAC-Q alone
+        same("compatible_learning_rate", json!(1e-3)),
         // paper, section 4: "at most 2.5 million steps of experience"; seed: --max-episodes 50000, of Pendulum's 200 steps
         ("steps", json!(96_000), json!(2_500_000), json!(10_000_000)),
         // paper: two hidden layers of 400 and 300 units; seed: the same
