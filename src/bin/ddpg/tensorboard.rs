@@ -127,7 +127,8 @@ impl Histogram {
         let numbers: Vec<f64> = numbers.iter().filter(|number| number.is_finite()).map(|&number| f64::from(number)).collect();
         let min = numbers.iter().copied().reduce(f64::min)?;
         let max = numbers.iter().copied().reduce(f64::max)?;
-        let width = ((max - min) / BUCKETS as f64).max(1e-12);
+        // where all numbers are equal, still wide enough that the edges differ
+        let width = ((max - min) / BUCKETS as f64).max(1e-12).max(1e-9 * max.abs().max(min.abs()));
         let mut buckets = vec![0.0; BUCKETS];
         for number in &numbers {
             buckets[(((number - min) / width) as usize).min(BUCKETS - 1)] += 1.0;
@@ -138,6 +139,18 @@ impl Histogram {
         let sum_of_squares = numbers.iter().map(|number| number * number).sum();
         Some(Self { min, max, count: numbers.len() as f64, sum: numbers.iter().sum(), sum_of_squares, limits, buckets })
     }
+}
+
+const PREFIX: &str = "events.out.tfevents.";
+
+/// Removes the event files of `directory`, where there are any.
+pub fn clear(directory: &Path) -> Result<()> {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            fs::remove_file(entry.path()).with_context(|| entry.path().display().to_string())?;
+        }
+    }
+    Ok(())
 }
 
 /// One event file. It is opened for each flush only: a population may have more agents than a process may have files open.
@@ -152,7 +165,7 @@ impl EventFile {
     /// are void, where given.
     pub fn create(directory: &Path, void_from: Option<u64>) -> Result<Self> {
         fs::create_dir_all(directory).with_context(|| format!("cannot write to the summary directory {}", directory.display()))?;
-        let name = format!("events.out.tfevents.{}.{}.{}.0", now() as u64, host_name(), std::process::id());
+        let name = format!("{PREFIX}{}.{}.{}.0", now() as u64, host_name(), std::process::id());
         let mut file = Self { path: directory.join(name), pending: Vec::new() };
         file.push(0, What::FileVersion("brain.Event:2".to_owned()));
         if let Some(step) = void_from {

@@ -43,7 +43,9 @@ impl Watchers {
         let renderer = || Renderer::new(&gpu.device, &gpu.queue, trainer.population().environment(), video::SIZE, video::SIZE);
         let summaries = if run.tensorboard {
             let void_from = resumed.then(|| trainer.population().environment_steps() + 1);
-            Some(Summaries::create(&place(&run.summary_dir, "tensorboard"), agents, config, void_from)?)
+            // in a directory of the user's own, runs stand side by side
+            let replace = !resumed && run.summary_dir.is_none();
+            Some(Summaries::create(&place(&run.summary_dir, "tensorboard"), agents, config, void_from, replace)?)
         } else {
             None
         };
