@@ -43,6 +43,8 @@ pub struct Environment {
     pub action_high: Vec<f32>,
     /// Steps after which an episode is truncated.
     pub time_limit: u32,
+    /// The usual magnitude of each observation, 1 where it is left empty: COPDAC-Q's fixed basis is spread over it.
+    pub observation_scale: Vec<f32>,
 }
 
 impl Environment {
@@ -59,8 +61,16 @@ impl Environment {
         action_high: Vec<f32>,
         time_limit: u32,
     ) -> Result<Self> {
-        let environment =
-            Self { name: name.into(), source: source.into(), state_size, observation_size, action_low, action_high, time_limit };
+        let environment = Self {
+            name: name.into(),
+            source: source.into(),
+            state_size,
+            observation_size,
+            action_low,
+            action_high,
+            time_limit,
+            observation_scale: Vec::new(),
+        };
         environment.validate()?;
         Ok(environment)
     }

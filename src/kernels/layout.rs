@@ -56,7 +56,7 @@ fn structs_have_the_same_members_at_the_same_offsets() {
         let hyper_parameters: Members = rust_struct!(RawHyperParameters: seed_low, seed_high, gamma, tau, actor_learning_rate,
             critic_learning_rate, actor_weight_decay, critic_weight_decay, adam_beta1, adam_beta2, adam_one_minus_beta1,
             adam_one_minus_beta2, adam_epsilon, hard_update_every, noise_kind, noise_sigma, ou_theta, ou_dt, noise_is_relative,
-            reserved);
+            compatible_learning_rate);
         assert_eq!(wgsl_struct(&module, "HyperParameters"), hyper_parameters);
         let state: Members = rust_struct!(AgentState: steps, updates, replay_head, replay_length, rows, bias_correction1,
             bias_correction2, blend, halted, halted_at, episodes, reserved, measured_updates, critic_loss, actor_loss, value,
