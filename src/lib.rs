@@ -20,6 +20,8 @@ mod program;
 mod random;
 mod rollout;
 mod shader;
+#[cfg(test)]
+mod single_updates;
 mod trainer;
 
 #[cfg(feature = "checkpoint")]

@@ -122,7 +122,7 @@ impl Tensor {
 pub(crate) struct Network {
     pub role: Role,
     pub observation_size: u32,
-    observation_scale: Vec<f32>,
+    pub observation_scale: Vec<f32>,
     pub input_norm: Option<u32>,
     /// Hidden layers, then the output layer.
     pub layers: Vec<Layer>,

@@ -11,7 +11,7 @@ pub mod dense_forward;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
-mod harness;
+pub(crate) mod harness;
 #[cfg(test)]
 mod layout;
 pub mod loss;
