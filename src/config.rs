@@ -330,7 +330,7 @@ impl Config {
             },
             Preset::Modern => Config {
                 environments: 16,
-                steps: 96_000,
+                steps: 72_000,
                 actor_hidden: vec![64, 64],
                 critic_hidden: vec![64, 64],
                 action_layer: 1,

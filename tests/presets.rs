@@ -28,7 +28,7 @@ fn pins() -> Vec<Pin> {
         same("basis_weights", json!(4.0)),
         same("basis_biases", json!(4.0)),
         // paper, section 4: "at most 2.5 million steps of experience"; seed: --max-episodes 50000, of Pendulum's 200 steps
-        ("steps", json!(96_000), json!(2_500_000), json!(10_000_000)),
+        ("steps", json!(72_000), json!(2_500_000), json!(10_000_000)),
         // paper: two hidden layers of 400 and 300 units; seed: the same
         ("actor_hidden", json!([64, 64]), json!([400, 300]), json!([400, 300])),
         ("critic_hidden", json!([64, 64]), json!([400, 300]), json!([400, 300])),

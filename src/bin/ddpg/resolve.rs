@@ -72,7 +72,7 @@ impl Run {
             preset,
             env: "Pendulum-v1".to_owned(),
             config: Config::preset(preset),
-            eval_every: 4000,
+            eval_every: 6000,
             eval_episodes: 50,
             eval_seed: 1,
             final_episodes: 1000,
