@@ -107,7 +107,55 @@ pub enum Exploration {
         theta: f32,
         /// Time between two steps.
         dt: f32,
+        /// Where the process starts, x₀.
+        #[cfg_attr(feature = "serde", serde(default))]
+        start: f32,
     },
+    /// c/(1 + episode), the same at every step and always positive; `episode` counts the agent's finished episodes.
+    DecayingOffset {
+        /// Its size c in the first episode.
+        initial: f32,
+    },
+    /// c/(1 + episode) N(0, 1), independent at each step: the zero-mean variant of the decaying offset.
+    DecayingGaussian {
+        /// Its standard deviation c in the first episode.
+        initial: f32,
+    },
+}
+
+/// What the exploration noise is multiplied by as training goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case", tag = "kind"))]
+pub enum NoiseSchedule {
+    /// 1 throughout.
+    #[default]
+    Constant,
+    /// From 1 in a straight line to `last`, which it keeps.
+    Linear {
+        /// The factor at the end.
+        last: f32,
+        /// Environment steps an agent until then.
+        steps: f32,
+    },
+    /// 2^(−t/half_life) after t environment steps, but not below `least`.
+    Exponential {
+        /// The least factor.
+        least: f32,
+        /// Environment steps an agent until the factor has halved.
+        half_life: f32,
+    },
+}
+
+impl NoiseSchedule {
+    /// The factor after `steps` environment steps of the agent, in float64: the reference of `noise_factor` in
+    /// `shaders/exploration.wgsl`.
+    pub fn reference(self, steps: f64) -> f64 {
+        match self {
+            NoiseSchedule::Constant => 1.0,
+            NoiseSchedule::Linear { last, steps: span } => 1.0 + (f64::from(last) - 1.0) * (steps / f64::from(span)).min(1.0),
+            NoiseSchedule::Exponential { least, half_life } => (-steps / f64::from(half_life)).exp2().max(f64::from(least)),
+        }
+    }
 }
 
 /// A named set of defaults.
@@ -240,6 +288,8 @@ pub struct Config {
     pub random_steps: u32,
     /// Exploration noise.
     pub exploration: Exploration,
+    /// What the noise is multiplied by as training goes on.
+    pub noise_schedule: NoiseSchedule,
     /// Noise counts in half action ranges (true) or in units of the action (false).
     pub relative_noise: bool,
     /// Ornstein–Uhlenbeck noise starts anew with each episode.
@@ -300,7 +350,8 @@ impl Config {
             partial_batches: false,
             updates_per_iteration: 1,
             random_steps: 0,
-            exploration: Exploration::OrnsteinUhlenbeck { sigma: 0.2, theta: 0.15, dt: 1.0 },
+            exploration: Exploration::OrnsteinUhlenbeck { sigma: 0.2, theta: 0.15, dt: 1.0, start: 0.0 },
+            noise_schedule: NoiseSchedule::Constant,
             relative_noise: true,
             reset_noise: true,
             store_unclipped_actions: false,
@@ -320,7 +371,7 @@ impl Config {
                 critic_weight_decay: 0.0,
                 initial_blend: 1e-3,
                 learning_starts: 65,
-                exploration: Exploration::OrnsteinUhlenbeck { sigma: 0.3, theta: 0.15, dt: 1e-2 },
+                exploration: Exploration::OrnsteinUhlenbeck { sigma: 0.3, theta: 0.15, dt: 1e-2, start: 0.0 },
                 relative_noise: false,
                 reset_noise: false,
                 store_unclipped_actions: true,
@@ -369,6 +420,14 @@ impl Config {
     /// Rollouts (steps of all environments) that `steps` amounts to.
     pub fn iterations(&self) -> u64 {
         self.steps.div_ceil(u64::from(self.environments))
+    }
+
+    /// Steps after which an episode in `environment` is truncated.
+    pub fn time_limit(&self, environment: &crate::Environment) -> u32 {
+        match self.maximum_episode_length {
+            0 => environment.time_limit,
+            limit => limit.min(environment.time_limit),
+        }
     }
 
     /// Rows of a minibatch.
@@ -494,17 +553,30 @@ impl Config {
                 format!("hidden_initialization has a standard deviation of {deviation}; it must be finite and above 0")
             })?;
         }
+        self.validate_noise()
+    }
+
+    fn validate_noise(&self) -> Result<()> {
         let noise = match self.exploration {
             Exploration::None => vec![],
             Exploration::Gaussian { sigma } => vec![("exploration sigma", sigma)],
-            Exploration::OrnsteinUhlenbeck { sigma, theta, dt } => {
+            Exploration::DecayingOffset { initial } | Exploration::DecayingGaussian { initial } => vec![("exploration initial", initial)],
+            Exploration::OrnsteinUhlenbeck { sigma, theta, dt, start } => {
+                check(start.is_finite(), || format!("exploration start is {start}; it must be finite"))?;
                 vec![("exploration sigma", sigma), ("exploration theta", theta), ("exploration dt", dt)]
             }
         };
         for (name, value) in noise {
             check(value >= 0.0 && value.is_finite(), || format!("{name} is {value}; it must be finite and not negative"))?;
         }
-        Ok(())
+        let (factor, span) = match self.noise_schedule {
+            NoiseSchedule::Constant => return Ok(()),
+            NoiseSchedule::Linear { last, steps } => (("noise_schedule last", last), ("noise_schedule steps", steps)),
+            NoiseSchedule::Exponential { least, half_life } => (("noise_schedule least", least), ("noise_schedule half_life", half_life)),
+        };
+        let ((name, factor), (span_name, span)) = (factor, span);
+        check(factor >= 0.0 && factor.is_finite(), || format!("{name} is {factor}; it must be finite and not negative"))?;
+        check(span > 0.0 && span.is_finite(), || format!("{span_name} is {span}; it must be finite and above 0"))
     }
 }
 

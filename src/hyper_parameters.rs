@@ -1,6 +1,6 @@
 //! What may differ from agent to agent of one population.
 
-use crate::config::{Config, Exploration, TargetUpdate};
+use crate::config::{Config, Exploration, NoiseSchedule, TargetUpdate};
 use bytemuck::{Pod, Zeroable};
 
 /// One agent's own settings. A population of `n` agents has `n` of these; sizes of networks, batches and buffers are
@@ -35,6 +35,9 @@ pub struct HyperParameters {
     pub target_update: TargetUpdate,
     /// Exploration noise.
     pub exploration: Exploration,
+    /// What the noise is multiplied by as training goes on.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub noise_schedule: NoiseSchedule,
     /// Noise counts in half action ranges (true) or in units of the action (false).
     pub relative_noise: bool,
 }
@@ -56,15 +59,23 @@ impl HyperParameters {
             adam_epsilon: config.adam_epsilon,
             target_update: config.target_update,
             exploration: config.exploration,
+            noise_schedule: config.noise_schedule,
             relative_noise: config.relative_noise,
         }
     }
 
     pub(crate) fn raw(&self) -> RawHyperParameters {
-        let (noise_kind, noise_sigma, ou_theta, ou_dt) = match self.exploration {
-            Exploration::None => (0, 0.0, 0.0, 0.0),
-            Exploration::Gaussian { sigma } => (1, sigma, 0.0, 0.0),
-            Exploration::OrnsteinUhlenbeck { sigma, theta, dt } => (2, sigma, theta, dt),
+        let (noise_kind, noise_sigma, ou_theta, ou_dt, ou_start) = match self.exploration {
+            Exploration::None => (0, 0.0, 0.0, 0.0, 0.0),
+            Exploration::Gaussian { sigma } => (1, sigma, 0.0, 0.0, 0.0),
+            Exploration::OrnsteinUhlenbeck { sigma, theta, dt, start } => (2, sigma, theta, dt, start),
+            Exploration::DecayingOffset { initial } => (3, initial, 0.0, 0.0, 0.0),
+            Exploration::DecayingGaussian { initial } => (4, initial, 0.0, 0.0, 0.0),
+        };
+        let (noise_schedule, noise_final, noise_span) = match self.noise_schedule {
+            NoiseSchedule::Constant => (0, 1.0, 1.0),
+            NoiseSchedule::Linear { last, steps } => (1, last, steps),
+            NoiseSchedule::Exponential { least, half_life } => (2, least, half_life),
         };
         RawHyperParameters {
             seed_low: self.seed as u32,
@@ -90,6 +101,10 @@ impl HyperParameters {
             ou_dt,
             noise_is_relative: self.relative_noise.into(),
             compatible_learning_rate: self.compatible_learning_rate,
+            ou_start,
+            noise_schedule,
+            noise_final,
+            noise_span,
         }
     }
 }
@@ -119,4 +134,8 @@ pub struct RawHyperParameters {
     pub ou_dt: f32,
     pub noise_is_relative: u32,
     pub compatible_learning_rate: f32,
+    pub ou_start: f32,
+    pub noise_schedule: u32,
+    pub noise_final: f32,
+    pub noise_span: f32,
 }

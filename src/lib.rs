@@ -66,15 +66,19 @@ mod population;
 mod profile;
 mod program;
 mod random;
+mod render;
 mod rollout;
 mod shader;
 #[cfg(test)]
 mod single_updates;
 mod trainer;
+mod trajectory;
 
 #[cfg(feature = "checkpoint")]
 pub use checkpoint::Snapshot;
-pub use config::{Algorithm, BatchNorm, Config, Exploration, Initialization, Minibatch, Optimizer, Preset, Statistics, TargetUpdate};
+pub use config::{
+    Algorithm, BatchNorm, Config, Exploration, Initialization, Minibatch, NoiseSchedule, Optimizer, Preset, Statistics, TargetUpdate,
+};
 pub use environment::Environment;
 pub use error::{Error, Result};
 pub use evaluate::Evaluation;
@@ -84,5 +88,7 @@ pub use kernels::Tile;
 pub use population::{Options, Population};
 pub use profile::DispatchTime;
 pub use random::{Philox, philox};
+pub use render::Renderer;
 pub use trainer::{Episode, HaltReason, Halted, Measurements, Trainer};
+pub use trajectory::Trajectory;
 pub use wgpu;

@@ -62,7 +62,7 @@ pub struct AgentState {
     pub halted: u32,
     pub halted_at: u32,
     pub episodes: u32,
-    pub reserved: u32,
+    pub episode_began: u32,
     pub measured_updates: u32,
     pub critic_loss: f32,
     pub actor_loss: f32,
@@ -72,6 +72,7 @@ pub struct AgentState {
     pub saturated: f32,
     pub episode_maximum_value: f32,
     pub log: [[f32; 4]; EPISODE_LOG],
+    pub log_steps: [u32; EPISODE_LOG],
 }
 
 /// One of the role buffers.

@@ -265,6 +265,19 @@ impl Population {
         self.updates += updates;
     }
 
+    /// Records the emptying of every agent's replay ring; what was learned, the environments and all counters stay.
+    /// Learning waits until the rings hold enough again.
+    pub fn record_clear_replay(&mut self, encoder: &mut wgpu::CommandEncoder) {
+        // head and length lie side by side
+        let first = std::mem::offset_of!(AgentState, replay_head) as u64;
+        let end = (std::mem::offset_of!(AgentState, replay_length) + size_of::<u32>()) as u64;
+        for agent in 0..u64::from(self.config.agents) {
+            let offset = agent * size_of::<AgentState>() as u64 + first;
+            encoder.clear_buffer(&self.memory.buffers.agent_states, offset, Some(end - first));
+        }
+        self.emptied_at = self.environment_steps();
+    }
+
     /// Records the clearing of the measurement sums, for after they were copied.
     pub(crate) fn record_clear_measurements(&self, encoder: &mut wgpu::CommandEncoder) {
         let mut pass = self.begin(encoder);
@@ -273,8 +286,12 @@ impl Population {
 
     /// Whether the replay rings hold enough to learn from.
     pub fn learns(&self) -> bool {
-        let held = (self.environment_steps() - self.emptied_at).min(u64::from(self.config.replay_capacity));
-        held >= u64::from(self.config.learning_starts.max(self.config.transitions_needed()))
+        self.replay_length() >= u64::from(self.config.learning_starts.max(self.config.transitions_needed()))
+    }
+
+    /// Transitions that each agent's replay ring holds once all that was recorded has run; a halted agent's may hold fewer.
+    pub fn replay_length(&self) -> u64 {
+        (self.environment_steps() - self.emptied_at).min(u64::from(self.config.replay_capacity))
     }
 
     /// Steps an agent has taken, over all its environments.
@@ -325,14 +342,7 @@ pub(crate) fn environment_stride(environment: &Environment) -> u32 {
     environment.state_size + environment.action_size() + 4
 }
 
-pub(crate) fn time_limit(config: &Config, environment: &Environment) -> u32 {
-    match config.maximum_episode_length {
-        0 => environment.time_limit,
-        limit => limit.min(environment.time_limit),
-    }
-}
-
-fn sizes(config: &Config, environment: &Environment, networks: &Networks, activations: u32, options: Options) -> Sizes {
+pub(crate) fn sizes(config: &Config, environment: &Environment, networks: &Networks, activations: u32, options: Options) -> Sizes {
     let transition = 2 * environment.observation_size + environment.action_size() + 2;
     let flags = [
         (options.record_gradients, option::RECORD_GRADIENTS),
@@ -358,7 +368,7 @@ fn sizes(config: &Config, environment: &Environment, networks: &Networks, activa
         batch_size: config.batch_size,
         observation_size: environment.observation_size,
         action_size: environment.action_size(),
-        time_limit: time_limit(config, environment),
+        time_limit: config.time_limit(environment),
         random_steps: config.random_steps.div_ceil(config.environments),
         flags: flags.iter().filter(|(on, _)| *on).map(|(_, bit)| bit).sum(),
         normalisation_epsilon: config.batch_norm_epsilon,
@@ -404,4 +414,4 @@ fn allocate(
 }
 
 /// Bytes of the episode log's place in an agent's state, kept beside the type it describes.
-const _: () = assert!(size_of::<AgentState>() == 80 + 16 * EPISODE_LOG);
+const _: () = assert!(size_of::<AgentState>() == 80 + 20 * EPISODE_LOG);

@@ -80,9 +80,11 @@ fn pins() -> Vec<Pin> {
         (
             "exploration",
             json!({ "kind": "gaussian", "sigma": 0.2 }),
-            json!({ "kind": "ornstein-uhlenbeck", "sigma": 0.2, "theta": 0.15, "dt": 1.0 }),
-            json!({ "kind": "ornstein-uhlenbeck", "sigma": 0.3, "theta": 0.15, "dt": 1e-2 }),
+            json!({ "kind": "ornstein-uhlenbeck", "sigma": 0.2, "theta": 0.15, "dt": 1.0, "start": 0.0 }),
+            json!({ "kind": "ornstein-uhlenbeck", "sigma": 0.3, "theta": 0.15, "dt": 1e-2, "start": 0.0 }),
         ),
+        // no publication of ours lessens its noise
+        same("noise_schedule", json!({ "kind": "constant" })),
         // seed: noise in units of torque
         ("relative_noise", json!(true), json!(true), json!(false)),
         // paper, Algorithm 1: a random process is initialised each episode; seed: never reset

@@ -98,8 +98,9 @@ struct HyperParameters {
     adam_epsilon: f32,
     // 0: blend every update; C: copy every C updates
     hard_update_every: u32,
-    // 0 none, 1 Gaussian, 2 Ornstein-Uhlenbeck
+    // 0 none, 1 Gaussian, 2 Ornstein-Uhlenbeck, 3 decaying offset, 4 decaying Gaussian
     noise_kind: u32,
+    // standard deviation; of the decaying kinds, the size in the first episode
     noise_sigma: f32,
     ou_theta: f32,
     ou_dt: f32,
@@ -107,6 +108,14 @@ struct HyperParameters {
     noise_is_relative: u32,
     // step size of COPDAC-Q's w
     compatible_learning_rate: f32,
+    // where an Ornstein-Uhlenbeck process starts
+    ou_start: f32,
+    // 0 constant, 1 linear, 2 exponential: what the noise is multiplied by as training goes on
+    noise_schedule: u32,
+    // the factor at the end (linear), or the least factor (exponential)
+    noise_final: f32,
+    // environment steps to the end (linear), or until the factor has halved (exponential)
+    noise_span: f32,
 }
 
 const EPISODE_LOG: u32 = 64u;
@@ -129,7 +138,8 @@ struct AgentState {
     halted: u32,
     halted_at: u32,
     episodes: u32,
-    reserved: u32,
+    // updates taken when the last episode ended
+    episode_began: u32,
     // sums since the host last cleared them
     measured_updates: u32,
     critic_loss: f32,
@@ -138,10 +148,12 @@ struct AgentState {
     value_maximum: f32,
     absolute_td_error: f32,
     saturated: f32,
-    // sum over the updates of the current episode of the largest value in the minibatch
+    // sum over the updates since the last episode ended of the largest value in the minibatch
     episode_maximum_value: f32,
-    // return, length, sum of maximum values, number of the last episodes, by episode number modulo EPISODE_LOG
+    // of the last episodes, by episode number modulo EPISODE_LOG: return, length, mean of the maximum values, updates
     log: array<vec4f, EPISODE_LOG>,
+    // and the steps each environment had taken when they ended
+    log_steps: array<u32, EPISODE_LOG>,
 }
 
 struct Dispatch {

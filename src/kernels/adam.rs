@@ -89,7 +89,7 @@ mod tests {
             state.bias_correction2 = (1.0 - hyper.adam_beta2.powi(t)) as f32;
             state.blend = match hyper.target_update {
                 TargetUpdate::Soft => hyper.tau,
-                TargetUpdate::Hard(every) => f32::from(u8::from(t as u32 % every == 0)),
+                TargetUpdate::Hard(every) => f32::from(u8::from((t as u32).is_multiple_of(every))),
             };
         }
     }

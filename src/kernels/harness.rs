@@ -103,15 +103,21 @@ impl Contents {
             normalisation_decay: 0.9,
             ..Default::default()
         };
+        Self::of_sizes(sizes, &Config::default())
+    }
+
+    /// Canaries everywhere, in buffers of the given sizes; every agent as `config` has it.
+    pub fn of_sizes(sizes: Sizes, config: &Config) -> Self {
+        let agents = sizes.agents;
         let filled = |stride: u32| vec![CANARY; (agents * stride * 4) as usize];
         Self {
             sizes,
-            hyper_parameters: (0..agents).map(|agent| HyperParameters::of_agent(&Config::default(), agent)).collect(),
+            hyper_parameters: (0..agents).map(|agent| HyperParameters::of_agent(config, agent)).collect(),
             parameters: filled(sizes.parameters_stride),
             moments: filled(sizes.moments_stride),
             activations: filled(sizes.activations_stride),
-            replay: vec![CANARY; 4],
-            environments: vec![CANARY; 4],
+            replay: vec![CANARY; ((agents * sizes.replay_stride) as usize).max(4)],
+            environments: vec![CANARY; ((agents * sizes.environments * sizes.environment_stride) as usize).max(4)],
             states: vec![AgentState { value_maximum: f32::MIN, ..AgentState::zeroed() }; agents as usize],
         }
     }
@@ -316,6 +322,12 @@ pub(crate) fn differences(f: impl Fn(&[f64]) -> f64, x: &[f64]) -> Vec<f64> {
         f(&moved)
     };
     (0..x.len()).map(|i| (at(i, h) - at(i, -h)) / (2.0 * h)).collect()
+}
+
+/// Pearson's statistic of counts in equally probable bins.
+pub(crate) fn chi_square(counts: &[u32]) -> f64 {
+    let expected = f64::from(counts.iter().sum::<u32>()) / counts.len() as f64;
+    counts.iter().map(|&count| (f64::from(count) - expected).powi(2) / expected).sum()
 }
 
 /// A step that declares what a hand-written operation touches.

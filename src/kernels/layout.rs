@@ -56,11 +56,11 @@ fn structs_have_the_same_members_at_the_same_offsets() {
         let hyper_parameters: Members = rust_struct!(RawHyperParameters: seed_low, seed_high, gamma, tau, actor_learning_rate,
             critic_learning_rate, actor_weight_decay, critic_weight_decay, adam_beta1, adam_beta2, adam_one_minus_beta1,
             adam_one_minus_beta2, adam_epsilon, hard_update_every, noise_kind, noise_sigma, ou_theta, ou_dt, noise_is_relative,
-            compatible_learning_rate);
+            compatible_learning_rate, ou_start, noise_schedule, noise_final, noise_span);
         assert_eq!(wgsl_struct(&module, "HyperParameters"), hyper_parameters);
         let state: Members = rust_struct!(AgentState: steps, updates, replay_head, replay_length, rows, bias_correction1,
-            bias_correction2, blend, halted, halted_at, episodes, reserved, measured_updates, critic_loss, actor_loss, value,
-            value_maximum, absolute_td_error, saturated, episode_maximum_value, log);
+            bias_correction2, blend, halted, halted_at, episodes, episode_began, measured_updates, critic_loss, actor_loss, value,
+            value_maximum, absolute_td_error, saturated, episode_maximum_value, log, log_steps);
         assert_eq!(wgsl_struct(&module, "AgentState"), state);
         // Memory::new writes the first word of each entry of 16 bytes
         assert_eq!(wgsl_struct(&module, "Dispatch").0, [("first".to_owned(), 0, 4)]);

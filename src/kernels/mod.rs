@@ -8,6 +8,7 @@ pub mod batch_norm;
 pub mod dense_backward_input;
 pub mod dense_backward_parameters;
 pub mod dense_forward;
+pub mod exploration;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
@@ -15,9 +16,15 @@ pub(crate) mod harness;
 #[cfg(test)]
 mod layout;
 pub mod loss;
+pub mod math;
+pub mod philox;
 #[cfg(test)]
 mod portability;
+pub mod replay;
+pub mod rollout;
 pub mod soft_update;
+#[cfg(test)]
+pub(crate) mod world;
 
 use crate::environment::Environment;
 use crate::error::{Error, Result};

@@ -354,7 +354,7 @@ fn the_reference_agrees_with_central_differences() {
         assert_close(&gradients.d_shift, &numeric, 1e-7, 1e-8, "shift");
     }
     // and the forward pass does what it is for
-    let pass = reference(&x, &batch, &vec![1.0; 3], &vec![0.0; 3], 0.0);
+    let pass = reference(&x, &batch, &[1.0; 3], &[0.0; 3], 0.0);
     let after = reference_statistics(&pass.output, 3);
     assert_close(&after.mean, &[0.0; 3], 0.0, 1e-12, "mean");
     assert_close(&after.variance, &[1.0; 3], 1e-12, 0.0, "variance");
