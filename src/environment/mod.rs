@@ -20,7 +20,13 @@
 //! `wrap_angle(x)` and `hyperbolic_tangent(x)` are accurate on every device. Actions arrive clipped to their bounds.
 //! `terminated` is for true ends only: the time limit is counted for you, and truncates without ending the bootstrap.
 
+pub mod cart_pole;
+pub mod mountain_car;
+pub mod navigator;
 mod pendulum;
+pub mod reacher;
+#[cfg(test)]
+mod testing;
 
 use crate::error::{Error, Result};
 use std::borrow::Cow;
@@ -65,7 +71,8 @@ impl Environment {
         Ok(environment)
     }
 
-    /// A built-in environment by name: `Pendulum-v1` or `Pendulum-v0`.
+    /// A built-in environment by name: `Pendulum-v1`, `Pendulum-v0`, `MountainCarContinuous-v0`, `CartPoleSwingUp-v0`,
+    /// `Reacher-v0` or `Navigator-v0`.
     ///
     /// # Errors
     /// [`Error::Config`] listing the names there are.
@@ -82,7 +89,14 @@ impl Environment {
     }
 
     fn built_in() -> Vec<Self> {
-        vec![Self::pendulum_v1(), Self::pendulum_v0()]
+        vec![
+            Self::pendulum_v1(),
+            Self::pendulum_v0(),
+            Self::mountain_car_continuous_v0(),
+            Self::cart_pole_swing_up_v0(),
+            Self::reacher_v0(),
+            Self::navigator_v0(),
+        ]
     }
 
     /// Actions a step takes.
