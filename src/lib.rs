@@ -2,6 +2,7 @@
 #[cfg(feature = "checkpoint")]
 pub mod checkpoint;
 mod config;
+mod contract;
 mod ddpg;
 pub mod environment;
 mod error;

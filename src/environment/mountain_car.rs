@@ -67,13 +67,23 @@ mod tests {
         assert!(count(|taken| taken.next_state == [-1.2, 0.0]) > 10, "the left end stops the car");
     }
 
-    /// The first steps that Gymnasium 1.2 takes from (−0.5, 0) with force 1.
+    /// Steps that Gymnasium 1.4.0 takes (it keeps its state in float32).
     #[test]
     fn the_reference_is_gymnasiums() {
-        let (state, reward, terminated) = reference([-0.5, 0.0], 1.0);
-        let velocity = 0.0015 - 0.0025 * 1.5f64.cos();
-        assert!((state[1] - velocity).abs() < 1e-12 && (state[0] + 0.5 - velocity).abs() < 1e-12);
-        assert_eq!((reward, terminated), (-0.1, false));
-        assert_eq!(reference([0.44, 0.05], 0.0).1, 100.0);
+        let steps = [
+            ([-0.5, 0.0], -0.731, [-0.5012733, -0.001273343], -0.0534361, false),
+            ([-1.19, -0.06], 0.695, [-1.2, 0.0], -0.0483025, false),
+            ([0.44, 0.05], 0.528, [0.4901716, 0.05017156], 99.9721216, true),
+            ([-0.1, 0.03], -0.49, [-0.07312334, 0.02687666], -0.02401, false),
+            ([0.45, -0.004], -0.009, [0.445439, -0.004561017], -8.1e-06, false),
+            ([0.595, 0.07], -0.101, [0.6, 0.07], 99.9989799, true),
+            ([-1.2, -0.07], 0.303, [-1.2, 0.0], -0.0091809, false),
+        ];
+        for (state, force, next, reward, terminated) in steps {
+            let (own, own_reward, own_terminated) = reference(state, force);
+            assert!((own[0] - next[0]).abs() < 1e-7 && (own[1] - next[1]).abs() < 1e-7, "from {state:?}: {own:?}, not {next:?}");
+            assert!((own_reward - reward).abs() < 1e-7, "from {state:?}: reward {own_reward}, not {reward}");
+            assert_eq!(own_terminated, terminated, "from {state:?}");
+        }
     }
 }

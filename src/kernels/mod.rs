@@ -1,5 +1,6 @@
 //! The kernels: one WGSL module, a pipeline for each kind of operation, and the bindings they all share.
 
+use crate::contract;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::shader;
@@ -170,6 +171,7 @@ impl Kernels {
                 remedy: "open the device with WebGPU's default limits or more".into(),
             });
         }
+        contract::check(environment)?;
         let source = shader::assemble(environment, tile)?.source;
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some("ddpg-wgpu"),
