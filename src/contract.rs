@@ -165,22 +165,13 @@ impl Contract<'_> {
                 let message = format!("{name} {how} memory of this crate: an environment reads its arguments and returns its results");
                 return Err(self.error(&message, span));
             }
-            if let Some(span) = barrier(&function.body) {
+            let waits = |statement: &Statement| {
+                matches!(statement, Statement::ControlBarrier(_) | Statement::MemoryBarrier(_) | Statement::WorkGroupUniformLoad { .. })
+            };
+            if let Some(span) = shader::find(&function.body, &waits) {
                 return Err(self.error("a barrier has no meaning here: each environment is stepped on its own", span));
             }
         }
         Ok(())
     }
-}
-
-/// The first barrier in a block.
-fn barrier(block: &naga::Block) -> Option<Span> {
-    block.span_iter().find_map(|(statement, span)| match statement {
-        Statement::ControlBarrier(_) | Statement::MemoryBarrier(_) | Statement::WorkGroupUniformLoad { .. } => Some(*span),
-        Statement::Block(block) => barrier(block),
-        Statement::If { accept, reject, .. } => barrier(accept).or_else(|| barrier(reject)),
-        Statement::Loop { body, continuing, .. } => barrier(body).or_else(|| barrier(continuing)),
-        Statement::Switch { cases, .. } => cases.iter().find_map(|case| barrier(&case.body)),
-        _ => None,
-    })
 }

@@ -133,7 +133,8 @@ impl Assembled {
             // from the innermost place out; the others, whole functions, say nothing that it does not
             let mut spans: Vec<_> = error.spans().map(|(span, _)| *span).filter(naga::Span::is_defined).collect();
             spans.sort_by_key(|span| span.to_range().map_or(0, |range| range.len()));
-            let labels: Vec<_> = spans.into_iter().take(1).map(|span| (span, String::new())).collect();
+            let returned = misplaced_return(module, error.as_inner());
+            let labels: Vec<_> = returned.into_iter().chain(spans).take(1).map(|span| (span, String::new())).collect();
             self.error(&explanation(module, error.as_inner()), &labels)
         })
     }
@@ -172,6 +173,31 @@ impl Assembled {
         }
         Error::Shader(if text.is_empty() { message.to_owned() } else { text })
     }
+}
+
+/// The `return` of another type than its function's: naga names the value, which may stand anywhere before.
+fn misplaced_return(module: &naga::Module, error: &naga::valid::ValidationError) -> Option<naga::Span> {
+    use naga::valid::{FunctionError, ValidationError};
+    match error {
+        ValidationError::Function { handle, source: FunctionError::InvalidReturnType { expression: Some(value), .. }, .. } => {
+            let returns = |statement: &naga::Statement| matches!(statement, naga::Statement::Return { value: Some(v) } if v == value);
+            find(&module.functions[*handle].body, &returns)
+        }
+        _ => None,
+    }
+}
+
+/// Where the first statement stands that is one of those, within `block` and the blocks in it.
+pub(crate) fn find(block: &naga::Block, wanted: &dyn Fn(&naga::Statement) -> bool) -> Option<naga::Span> {
+    use naga::Statement;
+    block.span_iter().find_map(|(statement, span)| match statement {
+        statement if wanted(statement) => Some(*span),
+        Statement::Block(block) => find(block, wanted),
+        Statement::If { accept, reject, .. } => find(accept, wanted).or_else(|| find(reject, wanted)),
+        Statement::Loop { body, continuing, .. } => find(body, wanted).or_else(|| find(continuing, wanted)),
+        Statement::Switch { cases, .. } => cases.iter().find_map(|case| find(&case.body, wanted)),
+        _ => None,
+    })
 }
 
 /// A validator's message in words of the source instead of naga's numbers.

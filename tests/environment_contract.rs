@@ -116,13 +116,14 @@ fn missing_functions() {
 fn wrong_signatures() {
     refused_at(
         "state: State, action: Action, ",
-        "state: State, ",
+        "action: Action, state: State, ",
         6,
         1,
         "environment_step has the wrong signature: expected \
          `fn environment_step(state: State, action: Action, random: ptr<function, Random>) -> Step`, found \
-         `fn environment_step(state: State, random: ptr<function, Random>) -> Step`",
+         `fn environment_step(action: Action, state: State, random: ptr<function, Random>) -> Step`",
     );
+    refused_at("observe(state: State)", "observe(state: State, more: f32)", 11, 1, "environment_observe has the wrong signature");
     let scalar =
         SOUND.replace("random: ptr<function, Random>) -> State", "random: Random) -> State").replace("random_uniform(random)", "0.0");
     let expected = "environment spring, line 2, column 1: environment_reset has the wrong signature: expected \
@@ -135,7 +136,7 @@ fn wrong_types() {
     refused_at("-state[0], false", "-state[0], 0.0", 8, 55, "automatic conversions cannot convert `{AbstractFloat}` to `bool`");
     refused_at("+ action[0]", "+ action", 7, 20, "the types on both sides of this Add do not fit together");
     refused_at("return Observation(state[0], state[1], 1.0);", "", 11, 1, "environment_observe must end with a `return` of its result");
-    refused_at("return Observation(state[0], state[1], 1.0);", "return state;", 12, 12, "environment_observe returns another type");
+    refused_at("return Observation(state[0], state[1], 1.0);", "return state;", 12, 5, "environment_observe returns another type");
     refused_at("-state[0], false", "1.0 / 0.0, false", 8, 44, "Divide operation overflowed");
 }
 
@@ -144,7 +145,8 @@ fn names_and_memory_of_the_crate() {
     let with = |line: &str| format!("{line}\n{SOUND}");
     let clash = |line: &str, column: usize, says: &str| {
         let message = refused(&with(line));
-        assert!(message.starts_with(&format!("environment spring, line 1, column {column}: {says}\n    {line}")), "{message}");
+        assert!(message.starts_with(&format!("environment spring, line 1, column {column}: {says}")), "{message}");
+        assert!(message.contains(&format!("\n    {line}\n    {}^", " ".repeat(column - 1))), "{message}");
     };
     clash("fn philox() {}", 4, "`philox` is a name of this crate's own WGSL (shared/philox.wgsl): choose another");
     clash("fn load_state() {}", 4, "`load_state` is a name of this crate's own WGSL (rollout.wgsl): choose another");
