@@ -32,11 +32,11 @@ impl Environment {
     /// ```
     /// use ddpg_wgpu::Environment;
     /// let source = "
-    /// fn environment_reset(random: ptr<function, Random>) -> State { return State(random_uniform(random), 0.0, 0.0); }
+    /// fn environment_reset(random: ptr<function, Random>) -> State { return State(random_unifrom(random), 0.0); }
     /// ";
-    /// let lacking = Environment::new("spring", source, 2, 1, vec![-1.0], vec![1.0], 100)?;
-    /// let message = lacking.check().unwrap_err().to_string();
-    /// assert!(message.starts_with("environment spring, line 2, column 73: State takes 2 components, but 3 were given"));
+    /// let misspelt = Environment::new("spring", source, 2, 1, vec![-1.0], vec![1.0], 100)?;
+    /// let message = misspelt.check().unwrap_err().to_string();
+    /// assert!(message.starts_with("environment spring, line 2, column 77: no definition in scope for identifier"));
     /// # Ok::<(), ddpg_wgpu::Error>(())
     /// ```
     ///

@@ -166,7 +166,7 @@ mod tests {
             match i % 3 {
                 // just outside the first obstacle
                 0 => {
-                    let bearing = between(i, 2, 0.0, 6.28);
+                    let bearing = between(i, 2, 0.0, std::f64::consts::TAU);
                     let distance = between(i, 3, 0.201, 0.25);
                     state[0] = state[6] + distance * bearing.cos();
                     state[1] = state[7] + distance * bearing.sin();

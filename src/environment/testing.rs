@@ -30,14 +30,16 @@ pub(crate) struct Trial {
 impl Trial {
     pub fn new(environment: &Environment, environments: u32) -> Self {
         let gpu = Gpu::open_blocking(None).unwrap_or_else(|error| panic!("{error}"));
-        let mut config = Config::default();
-        config.environments = environments;
-        config.replay_capacity = environments;
-        config.batch_size = 1;
-        config.learning_starts = environments;
-        config.random_steps = u32::MAX;
-        config.actor_hidden = vec![4];
-        config.critic_hidden = vec![4];
+        let config = Config {
+            environments,
+            replay_capacity: environments,
+            batch_size: 1,
+            learning_starts: environments,
+            random_steps: u32::MAX,
+            actor_hidden: vec![4],
+            critic_hidden: vec![4],
+            ..Config::default()
+        };
         let population = Population::new(&gpu.device, &gpu.queue, environment, &config).unwrap_or_else(|error| panic!("{error}"));
         Self { gpu, population, environments: environments as usize }
     }
