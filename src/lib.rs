@@ -51,6 +51,7 @@
 pub mod checkpoint;
 mod compatible;
 mod config;
+mod contract;
 mod ddpg;
 pub mod environment;
 mod error;
