@@ -169,11 +169,17 @@ pub enum Preset {
     Paper,
     /// The numbers of the 2017 TensorFlow program this project started from.
     Seed,
+    /// On-policy deterministic actor-critic (Silver et al. 2014, equations 11–13).
+    OnPolicy,
+    /// Off-policy deterministic actor-critic, OPDAC (equations 16–18), with a replay ring.
+    OffPolicy,
+    /// COPDAC-Q (equations 19–22).
+    CopdacQ,
 }
 
 impl Preset {
     /// All presets.
-    pub const ALL: [Preset; 3] = [Preset::Modern, Preset::Paper, Preset::Seed];
+    pub const ALL: [Preset; 6] = [Preset::Modern, Preset::Paper, Preset::Seed, Preset::OnPolicy, Preset::OffPolicy, Preset::CopdacQ];
 
     /// The name used on the command line and in files.
     pub fn name(self) -> &'static str {
@@ -181,6 +187,9 @@ impl Preset {
             Preset::Modern => "modern",
             Preset::Paper => "paper",
             Preset::Seed => "seed",
+            Preset::OnPolicy => "on-policy",
+            Preset::OffPolicy => "off-policy",
+            Preset::CopdacQ => "copdac-q",
         }
     }
 }
@@ -225,6 +234,10 @@ pub struct Config {
     pub hidden_initialization: Initialization,
     /// Output layers start uniform in ± this.
     pub output_initialization: f32,
+    /// COPDAC-Q's fixed basis: standard deviation of its weights, each divided by the observation's scale.
+    pub basis_weights: f32,
+    /// COPDAC-Q's fixed basis: its biases are uniform in ± this.
+    pub basis_biases: f32,
     /// Where batch normalisation is applied.
     pub batch_norm: BatchNorm,
     /// Statistics of the online networks while they learn.
@@ -311,6 +324,8 @@ impl Config {
             action_layer: 2,
             hidden_initialization: Initialization::FanIn,
             output_initialization: 3e-3,
+            basis_weights: 4.0,
+            basis_biases: 4.0,
             batch_norm: BatchNorm::InputAndHidden,
             online_statistics: Statistics::Batch,
             target_statistics: Statistics::Batch,
@@ -366,7 +381,7 @@ impl Config {
             },
             Preset::Modern => Config {
                 environments: 16,
-                steps: 96_000,
+                steps: 72_000,
                 actor_hidden: vec![64, 64],
                 critic_hidden: vec![64, 64],
                 action_layer: 1,
@@ -382,6 +397,22 @@ impl Config {
                 random_steps: 1000,
                 exploration: Exploration::Gaussian { sigma: 0.2 },
                 ..paper
+            },
+            Preset::OnPolicy => of_2014(paper),
+            Preset::OffPolicy => Config {
+                environments: 8,
+                steps: 160_000,
+                algorithm: Algorithm::OffPolicy,
+                minibatch: Minibatch::Replay,
+                replay_capacity: 100_000,
+                ..of_2014(paper)
+            },
+            Preset::CopdacQ => Config {
+                algorithm: Algorithm::Compatible,
+                critic_hidden: vec![256],
+                critic_learning_rate: 4e-3,
+                compatible_learning_rate: 3e-2,
+                ..of_2014(paper)
             },
         }
     }
@@ -502,6 +533,8 @@ impl Config {
             ("actor_weight_decay", self.actor_weight_decay),
             ("critic_weight_decay", self.critic_weight_decay),
             ("output_initialization", self.output_initialization),
+            ("basis_weights", self.basis_weights),
+            ("basis_biases", self.basis_biases),
         ];
         for (name, value) in not_negative {
             check(value >= 0.0 && value.is_finite(), || format!("{name} is {value}; it must be finite and not negative"))?;
@@ -544,6 +577,30 @@ impl Config {
         let ((name, factor), (span_name, span)) = (factor, span);
         check(factor >= 0.0 && factor.is_finite(), || format!("{name} is {factor}; it must be finite and not negative"))?;
         check(span > 0.0 && span.is_finite(), || format!("{span_name} is {span}; it must be finite and above 0"))
+    }
+}
+
+/// The on-policy preset. Silver et al. 2014 print no numbers for networks such as these: they were found over five seeds.
+/// Without target networks a longer horizon diverges on Pendulum, and so do larger steps.
+fn of_2014(paper: Config) -> Config {
+    Config {
+        environments: 64,
+        steps: 1_280_000,
+        algorithm: Algorithm::OnPolicy,
+        optimizer: Optimizer::GradientDescent,
+        minibatch: Minibatch::Latest,
+        actor_hidden: vec![64, 64],
+        critic_hidden: vec![64, 64],
+        action_layer: 1,
+        batch_norm: BatchNorm::None,
+        actor_learning_rate: 1e-3,
+        critic_learning_rate: 5e-3,
+        critic_weight_decay: 0.0,
+        gamma: 0.9,
+        replay_capacity: 128,
+        learning_starts: 128,
+        exploration: Exploration::Gaussian { sigma: 0.2 },
+        ..paper
     }
 }
 

@@ -122,6 +122,7 @@ impl Tensor {
 pub(crate) struct Network {
     pub role: Role,
     pub observation_size: u32,
+    pub observation_scale: Vec<f32>,
     pub input_norm: Option<u32>,
     /// Hidden layers, then the output layer.
     pub layers: Vec<Layer>,
@@ -160,7 +161,15 @@ impl Network {
             });
             inputs = units;
         }
-        Self { role, observation_size, input_norm, layers, bounds: 0, action_size: actions }
+        Self {
+            role,
+            observation_size,
+            observation_scale: environment.observation_scale.clone(),
+            input_norm,
+            layers,
+            bounds: 0,
+            action_size: actions,
+        }
     }
 
     /// Vec4 columns of the action where it enters the layer after hidden layer `index` (or the observation, -1).
@@ -205,6 +214,20 @@ impl Network {
         tensors
     }
 
+    /// Whether the hidden layers are COPDAC-Q's basis φ(s).
+    fn is_fixed_basis(&self, config: &Config) -> bool {
+        self.role == Role::Critic && config.algorithm == Algorithm::Compatible
+    }
+
+    /// One number of the basis: rectified random directions through the range of the observations.
+    fn basis(&self, config: &Config, random: &mut Philox, part: &str, layer: usize, row: usize) -> f32 {
+        if part == "bias" {
+            return uniform(random, config.basis_biases);
+        }
+        let scale = if layer == 0 { self.observation_scale.get(row).copied().unwrap_or(1.0) } else { 1.0 };
+        config.basis_weights * normal(random) / scale
+    }
+
     /// Draws initial parameters into an agent's slice (floats).
     pub fn initialize(&self, config: &Config, random: &mut Philox, parameters: &mut [f32]) {
         let last = self.layers.len() - 1;
@@ -215,6 +238,9 @@ impl Network {
             let values: Vec<f32> = match (part.as_str(), layer) {
                 ("scale" | "running_variance", _) => vec![1.0; count],
                 ("shift" | "running_mean", _) | (_, None) => vec![0.0; count],
+                (_, Some(layer)) if layer < last && self.is_fixed_basis(config) => {
+                    (0..count).map(|index| self.basis(config, random, &part, layer, index / tensor.columns as usize)).collect()
+                }
                 (_, Some(layer)) if layer == last => (0..count).map(|_| uniform(random, config.output_initialization)).collect(),
                 (part, Some(layer)) => match config.hidden_initialization {
                     Initialization::FanIn => {
@@ -236,13 +262,18 @@ fn uniform(random: &mut Philox, bound: f32) -> f32 {
     bound * (2.0 * random.random::<f32>() - 1.0)
 }
 
-/// Standard normal, redrawn beyond two standard deviations (Box & Muller 1958).
+/// Standard normal (Box & Muller 1958).
+fn normal(random: &mut Philox) -> f32 {
+    let radius = (-2.0 * (1.0 - random.random::<f64>()).ln()).sqrt();
+    (radius * (std::f64::consts::TAU * random.random::<f64>()).cos()) as f32
+}
+
+/// Standard normal, redrawn beyond two standard deviations.
 fn truncated_normal(random: &mut Philox) -> f32 {
     loop {
-        let radius = (-2.0 * (1.0 - random.random::<f64>()).ln()).sqrt();
-        let normal = radius * (std::f64::consts::TAU * random.random::<f64>()).cos();
+        let normal = normal(random);
         if normal.abs() <= 2.0 {
-            return normal as f32;
+            return normal;
         }
     }
 }

@@ -25,8 +25,10 @@ fn pins() -> Vec<Pin> {
         same("minibatch", json!("replay")),
         // of effect in COPDAC-Q alone
         same("compatible_learning_rate", json!(1e-3)),
+        same("basis_weights", json!(4.0)),
+        same("basis_biases", json!(4.0)),
         // paper, section 4: "at most 2.5 million steps of experience"; seed: --max-episodes 50000, of Pendulum's 200 steps
-        ("steps", json!(96_000), json!(2_500_000), json!(10_000_000)),
+        ("steps", json!(72_000), json!(2_500_000), json!(10_000_000)),
         // paper: two hidden layers of 400 and 300 units; seed: the same
         ("actor_hidden", json!([64, 64]), json!([400, 300]), json!([400, 300])),
         ("critic_hidden", json!([64, 64]), json!([400, 300]), json!([400, 300])),
@@ -108,7 +110,7 @@ fn rounded(value: &Value) -> Value {
 
 #[test]
 fn every_number_of_every_preset_is_pinned() {
-    for (column, preset) in Preset::ALL.into_iter().enumerate() {
+    for (column, preset) in [Preset::Modern, Preset::Paper, Preset::Seed].into_iter().enumerate() {
         let config = serde_json::to_value(Config::preset(preset)).expect("a configuration is JSON");
         let config = config.as_object().expect("a configuration is an object");
         let pins = pins();
@@ -129,5 +131,34 @@ fn presets_are_valid_and_the_default_is_modern() {
         Config::preset(preset).validate().unwrap_or_else(|error| panic!("{}: {error}", preset.name()));
     }
     assert_eq!(Config::default(), Config::preset(Preset::Modern));
-    assert_eq!(Preset::ALL.map(Preset::name), ["modern", "paper", "seed"]);
+    assert_eq!(Preset::ALL.map(Preset::name), ["modern", "paper", "seed", "on-policy", "off-policy", "copdac-q"]);
+}
+
+/// The presets of Silver et al. 2014 start from the paper's and change these.
+#[test]
+fn the_presets_of_2014_are_pinned() {
+    let common = json!({
+        "environments": 64, "steps": 1_280_000, "algorithm": "on-policy", "optimizer": "gradient-descent", "minibatch": "latest",
+        "actor_hidden": [64, 64], "critic_hidden": [64, 64], "action_layer": 1, "batch_norm": "none", "actor_learning_rate": 1e-3,
+        "critic_learning_rate": 5e-3, "critic_weight_decay": 0.0, "gamma": 0.9, "replay_capacity": 128, "learning_starts": 128,
+        "exploration": { "kind": "gaussian", "sigma": 0.2 },
+    });
+    let off_policy = json!({
+        "environments": 8, "steps": 160_000, "algorithm": "off-policy", "minibatch": "replay", "replay_capacity": 100_000,
+    });
+    let copdac_q = json!({
+        "algorithm": "compatible", "critic_hidden": [256], "critic_learning_rate": 4e-3, "compatible_learning_rate": 3e-2,
+    });
+    let changes = [(Preset::OnPolicy, json!({})), (Preset::OffPolicy, off_policy), (Preset::CopdacQ, copdac_q)];
+    for (preset, own) in changes {
+        let mut expected = serde_json::to_value(Config::preset(Preset::Paper)).expect("a configuration is JSON");
+        for changes in [&common, &own] {
+            for (name, value) in changes.as_object().expect("an object") {
+                let setting = expected.get_mut(name).unwrap_or_else(|| panic!("there is no setting {name}"));
+                *setting = value.clone();
+            }
+        }
+        let found = serde_json::to_value(Config::preset(preset)).expect("a configuration is JSON");
+        assert_eq!(rounded(&found), rounded(&expected), "{}", preset.name());
+    }
 }

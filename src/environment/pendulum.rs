@@ -24,6 +24,7 @@ fn pendulum(name: &'static str, limit_before_moving: bool) -> Environment {
         action_low: vec![-2.0],
         action_high: vec![2.0],
         time_limit: 200,
+        observation_scale: vec![1.0, 1.0, 8.0],
     }
 }
 

@@ -26,6 +26,7 @@ pub mod soft_update;
 #[cfg(test)]
 pub(crate) mod world;
 
+use crate::contract;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::shader;
@@ -216,6 +217,7 @@ impl Kernels {
                 remedy: "open the device with WebGPU's default limits or more".into(),
             });
         }
+        contract::check(environment)?;
         let source = shader::assemble(environment, tile)?.source;
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some("ddpg-wgpu"),

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use ddpg_wgpu::{BatchNorm, Preset, Statistics};
+use ddpg_wgpu::{Algorithm, BatchNorm, Minibatch, Optimizer, Preset, Statistics};
 use serde::de::{DeserializeOwned, IntoDeserializer, value::Error as NameError};
 use serde::{Deserialize, Serialize};
 
@@ -54,7 +54,7 @@ const NOISES: &[&str] = &["none", "gaussian", "ornstein-uhlenbeck", "decaying-of
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Named set of defaults that everything else changes
-    #[arg(long, value_name = "NAME", value_parser = named::<Preset>(&["modern", "paper", "seed"]), help_heading = RUN)]
+    #[arg(long, value_name = "NAME", value_parser = named::<Preset>(&["modern", "paper", "seed", "on-policy", "off-policy", "copdac-q"]), help_heading = RUN)]
     pub preset: Option<Preset>,
     /// Environment to learn: Pendulum-v1 or Pendulum-v0
     #[arg(long, value_name = "NAME", help_heading = RUN)]
@@ -82,6 +82,16 @@ pub struct Settings {
     #[serde(alias = "max_episode_len")]
     pub maximum_episode_length: Option<u32>,
 
+    /// Which deterministic policy gradient: DDPG, or one of Silver et al. 2014
+    #[arg(long, value_name = "NAME", value_parser = named::<Algorithm>(&["ddpg", "on-policy", "off-policy", "compatible"]), help_heading = LEARNING)]
+    pub algorithm: Option<Algorithm>,
+    /// How a gradient becomes a step
+    #[arg(long, value_name = "NAME", value_parser = named::<Optimizer>(&["adam", "gradient-descent"]), help_heading = LEARNING)]
+    pub optimizer: Option<Optimizer>,
+    /// Where a minibatch comes from: the replay ring, or the latest step of every environment
+    #[arg(long, value_name = "NAME", value_parser = named::<Minibatch>(&["replay", "latest"]), help_heading = LEARNING)]
+    pub minibatch: Option<Minibatch>,
+
     /// Widths of the actor's hidden layers
     #[arg(long, value_name = "UNITS,…", value_delimiter = ',', action = clap::ArgAction::Set, help_heading = NETWORKS)]
     pub actor_hidden: Option<Vec<u32>>,
@@ -100,6 +110,12 @@ pub struct Settings {
     /// Output layers start uniform in ± this
     #[arg(long, value_name = "NUMBER", help_heading = NETWORKS)]
     pub output_initialization: Option<f32>,
+    /// Standard deviation of the weights of COPDAC-Q's fixed basis, each divided by the observation's scale
+    #[arg(long, value_name = "NUMBER", help_heading = NETWORKS)]
+    pub basis_weights: Option<f32>,
+    /// Biases of COPDAC-Q's fixed basis are uniform in ± this
+    #[arg(long, value_name = "NUMBER", help_heading = NETWORKS)]
+    pub basis_biases: Option<f32>,
     /// Where batch normalisation is applied
     #[arg(long, value_name = "WHERE", value_parser = named::<BatchNorm>(&["none", "hidden", "input-and-hidden"]), help_heading = NETWORKS)]
     pub batch_norm: Option<BatchNorm>,
@@ -127,6 +143,9 @@ pub struct Settings {
     #[arg(long, value_name = "NUMBER", visible_alias = "critic-lr", help_heading = LEARNING)]
     #[serde(alias = "critic_lr")]
     pub critic_learning_rate: Option<f32>,
+    /// Step size of COPDAC-Q's compatible parameters w
+    #[arg(long, value_name = "RATE", help_heading = LEARNING)]
+    pub compatible_learning_rate: Option<f32>,
     /// Decay of Adam's first moment
     #[arg(long, value_name = "0–1", help_heading = LEARNING)]
     pub adam_beta1: Option<f64>,
