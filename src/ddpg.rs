@@ -1,7 +1,7 @@
 //! The learn program: one DDPG update (Lillicrap et al. 2016, Algorithm 1), written in the order of the paper.
 
 use crate::config::Config;
-use crate::kernels::{Kernel, Kernels};
+use crate::kernels::{Grid, Kernel};
 use crate::network::{Activations, Allocator, Builder, Gradients, Matrix, Mode, Network, Pass, vec4s};
 use crate::program::{Access, Operation, Step, Steps, flag};
 
@@ -51,7 +51,7 @@ pub(crate) struct Update {
 
 impl Update {
     /// Lays out the activations of an update and writes its steps.
-    pub fn new(config: &Config, networks: &Networks, kernels: &Kernels) -> Self {
+    pub fn new(config: &Config, networks: &Networks, kernels: &Grid) -> Self {
         let rows = config.batch_size;
         let Networks { actor, critic, bounds, length: target_offset } = networks;
         let (bounds, target_offset) = (*bounds, *target_offset);
@@ -142,7 +142,7 @@ impl Update {
 }
 
 fn sample(
-    kernels: &Kernels,
+    kernels: &Grid,
     observation: Matrix,
     next_observation: Matrix,
     action: Matrix,

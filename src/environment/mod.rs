@@ -20,6 +20,7 @@
 //! `wrap_angle(x)` and `hyperbolic_tangent(x)` are accurate on every device. Actions arrive clipped to their bounds.
 //! `terminated` is for true ends only: the time limit is counted for you, and truncates without ending the bootstrap.
 
+mod host;
 mod pendulum;
 
 use crate::error::{Error, Result};

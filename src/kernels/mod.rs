@@ -139,6 +139,21 @@ impl Tile {
     }
 }
 
+/// How work is dealt out to workgroups: all that a program needs to know of the kernels while it is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Grid {
+    pub tile: Tile,
+    pub workgroup_size: u32,
+}
+
+impl std::ops::Deref for Kernels {
+    type Target = Grid;
+
+    fn deref(&self) -> &Grid {
+        &self.grid
+    }
+}
+
 /// The kernels with one environment on one device.
 #[derive(Debug)]
 pub(crate) struct Kernels {
@@ -147,8 +162,7 @@ pub(crate) struct Kernels {
     layout: wgpu::PipelineLayout,
     pub memory_layout: wgpu::BindGroupLayout,
     pub dispatch_layout: wgpu::BindGroupLayout,
-    pub tile: Tile,
-    pub workgroup_size: u32,
+    grid: Grid,
     /// Bytes between two entries of the dispatch table.
     pub dispatch_alignment: u32,
     pipelines: [OnceLock<wgpu::ComputePipeline>; Kernel::ALL.len()],
@@ -204,8 +218,7 @@ impl Kernels {
             layout,
             memory_layout,
             dispatch_layout,
-            tile,
-            workgroup_size,
+            grid: Grid { tile, workgroup_size },
             dispatch_alignment: limits.min_uniform_buffer_offset_alignment.max(16),
             pipelines: std::array::from_fn(|_| OnceLock::new()),
         })
