@@ -26,6 +26,15 @@ impl Networks {
         actor.bounds = bounds;
         Self { actor, critic, bounds, length: allocator.used }
     }
+
+    /// Puts the action bounds into an agent's parameters (floats).
+    pub fn write_bounds(&self, environment: &crate::Environment, parameters: &mut [f32]) {
+        let scale = 4 * self.bounds as usize;
+        let centre = scale + 4 * vec4s(environment.action_size()) as usize;
+        let size = environment.action_size() as usize;
+        parameters[scale..scale + size].copy_from_slice(&environment.action_scale());
+        parameters[centre..centre + size].copy_from_slice(&environment.action_centre());
+    }
 }
 
 /// Every intermediate of an update that a test or a metric may want to see.

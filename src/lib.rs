@@ -6,10 +6,12 @@ mod ddpg;
 pub mod environment;
 mod error;
 mod evaluate;
+mod export;
 mod fault;
 #[cfg(test)]
 mod golden;
 mod gpu;
+mod host;
 mod hyper_parameters;
 mod kernels;
 mod measure;
@@ -17,6 +19,7 @@ mod memory;
 mod network;
 mod pacing;
 mod pending;
+mod policy;
 mod population;
 mod profile;
 mod program;
@@ -25,6 +28,7 @@ mod requirements;
 mod rollout;
 mod shader;
 mod trainer;
+mod transfer;
 
 #[cfg(feature = "checkpoint")]
 pub use checkpoint::Snapshot;
@@ -32,11 +36,14 @@ pub use config::{BatchNorm, Config, Exploration, Initialization, Preset, Statist
 pub use environment::Environment;
 pub use error::{Error, Result};
 pub use evaluate::Evaluation;
+pub use export::{PolicyWgsl, WeightStorage};
 pub use gpu::{Gpu, NO_ADAPTER_HELP, adapters_blocking, describe};
+pub use host::Transitions;
 pub use hyper_parameters::HyperParameters;
 pub use kernels::Tile;
 pub use pacing::Pacer;
 pub use pending::Pending;
+pub use policy::{Inference, Policy, Rows};
 pub use population::{Options, Population};
 pub use profile::DispatchTime;
 pub use random::{Philox, philox};

@@ -91,6 +91,8 @@ pub(crate) struct Memory {
     pub buffers: RoleBuffers,
     pub bind_group: wgpu::BindGroup,
     pub table: wgpu::BindGroup,
+    /// The sizes.
+    pub uniform: wgpu::Buffer,
 }
 
 /// Creates a zeroed storage buffer, refusing what one binding of this device cannot hold.
@@ -181,7 +183,7 @@ impl Memory {
                 }),
             }],
         });
-        Self { sizes, buffers, bind_group, table }
+        Self { sizes, buffers, bind_group, table, uniform }
     }
 }
 

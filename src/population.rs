@@ -5,6 +5,7 @@ use crate::ddpg::{Networks, Update};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::fault::guarded;
+use crate::host::HostMemory;
 use crate::hyper_parameters::HyperParameters;
 use crate::kernels::{Kernel, Kernels, Tile};
 use crate::measure::{Logged, replace_logged};
@@ -41,6 +42,7 @@ pub struct Population {
     /// Environment steps at which the replay rings were last empty.
     emptied_at: u64,
     pub(crate) logged: Logged,
+    pub(crate) host: HostMemory,
 }
 
 #[derive(Debug)]
@@ -49,6 +51,8 @@ struct Programs {
     rollout: Program,
     learn: Program,
     clear_measurements: Program,
+    /// The rollout without its environments.
+    actor: Program,
 }
 
 /// How a population runs, as opposed to what it learns: nothing here changes the algorithm.
@@ -138,8 +142,9 @@ impl Population {
             rollout: rollout.steps.schedule(&mut table),
             learn: update.steps.schedule(&mut table),
             clear_measurements: clear_measurements().schedule(&mut table),
+            actor: rollout.actor().schedule(&mut table),
         };
-        for program in [&programs.reset, &programs.rollout, &programs.learn, &programs.clear_measurements] {
+        for program in [&programs.reset, &programs.rollout, &programs.learn, &programs.clear_measurements, &programs.actor] {
             program.prepare(&kernels);
         }
         let sizes = sizes(config, environment, &networks, activations.used, options);
@@ -163,6 +168,7 @@ impl Population {
             pushed: 0,
             emptied_at: 0,
             logged: Logged::default(),
+            host: HostMemory::default(),
         };
         population.restart();
         Ok(population)
@@ -208,10 +214,7 @@ impl Population {
                     let mut random = Philox::new(hyper.seed, purpose);
                     self.networks.actor.initialize(&self.config, &mut random, &mut parameters);
                     self.networks.critic.initialize(&self.config, &mut random, &mut parameters);
-                    let bounds = 4 * self.networks.bounds as usize;
-                    let centre = bounds + (length - bounds) / 2;
-                    parameters[bounds..bounds + self.environment.action_low.len()].copy_from_slice(&self.environment.action_scale());
-                    parameters[centre..centre + self.environment.action_low.len()].copy_from_slice(&self.environment.action_centre());
+                    self.networks.write_bounds(&self.environment, &mut parameters);
                     parameters
                 };
                 let mut online = draw(INITIAL);
@@ -242,6 +245,11 @@ impl Population {
 
     fn record(&self, program: &Program, pass: &mut wgpu::ComputePass<'_>) {
         program.record(pass, &self.kernels, &self.memory.table, self.config.agents);
+    }
+
+    /// Records the actor's forward pass over the observations of every environment.
+    pub(crate) fn record_actor(&self, pass: &mut wgpu::ComputePass<'_>) {
+        self.record(&self.programs.actor, pass);
     }
 
     pub(crate) fn named_programs(&self) -> [(&Program, &'static str); 2] {

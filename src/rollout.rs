@@ -54,4 +54,10 @@ impl Rollout {
         };
         Self { observation, action, reset: Steps(vec![reset]), steps: Steps(steps) }
     }
+
+    /// The actor's passes alone, where the environments are the host's.
+    pub fn actor(&self) -> Steps {
+        let environments = Kernel::StepEnvironments as u32;
+        Steps(self.steps.0.iter().filter(|step| step.operation.kind != environments).cloned().collect())
+    }
 }

@@ -55,6 +55,39 @@ pub(crate) fn assemble(environment: &Environment, tile: Tile) -> Result<Assemble
     Ok(assembled)
 }
 
+/// The module that moves rows between an agent's memory and other buffers, parsed and validated.
+///
+/// # Errors
+/// [`Error::Shader`] naming file and line.
+pub(crate) fn assemble_transfer() -> Result<String> {
+    const NEEDED: [&str; 6] =
+        ["shared/bindings.wgsl", "shared/math.wgsl", "shared/philox.wgsl", "exploration.wgsl", "replay.wgsl", "transfer.wgsl"];
+    let transfer = ("transfer.wgsl", include_str!("../shaders/transfer.wgsl"));
+    let mut assembled = Assembled { source: String::new(), parts: Vec::new() };
+    for (file, text) in FILES.into_iter().chain([transfer]).filter(|(file, _)| NEEDED.contains(file)) {
+        assembled.push(file, text);
+    }
+    assembled.check(Tile::Portable)?;
+    Ok(assembled.source)
+}
+
+/// Source of `hyperbolic_tangent`, for shaders that leave this crate.
+pub(crate) fn hyperbolic_tangent() -> &'static str {
+    let math = include_str!("../shaders/shared/math.wgsl");
+    let from = math.find("fn hyperbolic_tangent").map_or("", |start| &math[start..]);
+    from.find("\n}\n").map_or(from, |end| &from[..end + 3])
+}
+
+/// Parses and validates WGSL that leaves this crate.
+///
+/// # Errors
+/// [`Error::Shader`] naming the line.
+pub(crate) fn check_exported(name: &str, source: &str) -> Result<()> {
+    let mut assembled = Assembled { source: String::new(), parts: Vec::new() };
+    assembled.push(name, source);
+    assembled.check(Tile::Portable)
+}
+
 fn capabilities(tile: Tile) -> naga::valid::Capabilities {
     match tile {
         Tile::Portable => naga::valid::Capabilities::empty(),

@@ -53,7 +53,6 @@ pub(crate) struct Movers {
 pub(crate) struct Move {
     pipeline: wgpu::ComputePipeline,
     bind_group: wgpu::BindGroup,
-    uniform: wgpu::Buffer,
     workgroups: [u32; 2],
 }
 
@@ -99,7 +98,7 @@ impl Movers {
             entries: &entries,
         });
         let x = if mover == Mover::Advance { 1 } else { transfer.rows.div_ceil(ROWS) };
-        Move { pipeline: pipeline.clone(), bind_group, uniform, workgroups: [x, agents] }
+        Move { pipeline: pipeline.clone(), bind_group, workgroups: [x, agents] }
     }
 }
 
@@ -108,10 +107,5 @@ impl Move {
         pass.set_pipeline(&self.pipeline);
         pass.set_bind_group(0, &self.bind_group, &[]);
         pass.dispatch_workgroups(self.workgroups[0], 1, self.workgroups[1]);
-    }
-
-    /// Changes what is moved from the next submission on; the number of rows must not grow past what it was bound with.
-    pub fn rewrite(&mut self, queue: &wgpu::Queue, transfer: Transfer) {
-        queue.write_buffer(&self.uniform, 0, bytemuck::bytes_of(&transfer));
     }
 }

@@ -3,6 +3,7 @@
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::shader;
+use crate::transfer::Movers;
 use std::num::NonZeroU64;
 use std::sync::OnceLock;
 
@@ -166,6 +167,7 @@ pub(crate) struct Kernels {
     /// Bytes between two entries of the dispatch table.
     pub dispatch_alignment: u32,
     pipelines: [OnceLock<wgpu::ComputePipeline>; Kernel::ALL.len()],
+    movers: OnceLock<Movers>,
 }
 
 impl Kernels {
@@ -221,7 +223,17 @@ impl Kernels {
             grid: Grid { tile, workgroup_size },
             dispatch_alignment: limits.min_uniform_buffer_offset_alignment.max(16),
             pipelines: std::array::from_fn(|_| OnceLock::new()),
+            movers: OnceLock::new(),
         })
+    }
+
+    /// The kernels that move rows between an agent's memory and other buffers.
+    pub fn movers(&self) -> Result<&Movers> {
+        if let Some(movers) = self.movers.get() {
+            return Ok(movers);
+        }
+        let movers = Movers::new(&self.device)?;
+        Ok(self.movers.get_or_init(|| movers))
     }
 
     /// The pipeline of one kind of operation, compiled when it is first asked for: programs ask as they are built.
