@@ -270,3 +270,56 @@ impl Timestamps {
         measured
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Frames of a device on which an iteration takes `seconds(frame)`; what each frame spent.
+    fn frames(budget: Duration, count: usize, seconds: impl Fn(usize) -> f64) -> Vec<f64> {
+        let mut cost = Cost::default();
+        let mut saved = 0.0;
+        (0..count)
+            .map(|frame| {
+                cost.phase(true);
+                let fitting = cost.fitting(budget) + saved;
+                let iterations = fitting as u64;
+                saved = (fitting - iterations as f64).min(1.0 - f64::EPSILON);
+                cost.observe(iterations, iterations as f64 * seconds(frame), true);
+                iterations as f64 * seconds(frame)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_budget_is_used_and_kept() {
+        let spent = frames(Duration::from_millis(4), 40, |_| 0.3e-3);
+        assert!(spent.iter().all(|&spent| spent <= 4.3e-3), "{spent:?}");
+        let mean = spent[20..].iter().sum::<f64>() / 20.0;
+        assert!((3.7e-3..=4.1e-3).contains(&mean), "{mean}");
+    }
+
+    #[test]
+    fn an_iteration_longer_than_the_budget_is_spread_over_frames() {
+        let spent = frames(Duration::from_millis(4), 100, |_| 10e-3);
+        let mean = spent[10..].iter().sum::<f64>() / 90.0;
+        assert!((3.5e-3..=4.5e-3).contains(&mean), "{mean}");
+        assert!(spent.iter().all(|&spent| spent <= 10e-3));
+    }
+
+    #[test]
+    fn a_device_that_slows_down_is_believed_at_once() {
+        let spent = frames(Duration::from_millis(4), 40, |frame| if frame < 20 { 0.1e-3 } else { 1e-3 });
+        assert!(spent[20] > 30e-3, "the first slow frame cannot be known");
+        assert!(spent[21..].iter().all(|&spent| spent <= 5e-3), "{spent:?}");
+    }
+
+    #[test]
+    fn the_start_of_learning_begins_anew() {
+        let mut cost = Cost::default();
+        cost.observe(100, 1e-3, false);
+        assert!(cost.fitting(Duration::from_millis(4)) > 50.0);
+        cost.phase(true);
+        assert_eq!(cost.fitting(Duration::from_millis(4)), 1.0);
+    }
+}
