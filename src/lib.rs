@@ -11,6 +11,7 @@ mod fault;
 #[cfg(test)]
 mod golden;
 mod gpu;
+pub mod guide;
 mod host;
 mod hyper_parameters;
 mod kernels;
