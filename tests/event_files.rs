@@ -1,5 +1,5 @@
 //! The event files of a run, decoded here from the bytes up (framing, checksums, protocol buffers) and compared with the
-//! run's CSV files. `tests/tensorboard.py` does the same with TensorBoard's own reader.
+//! run's CSV files. `tests/tensorboard_reader.py` does the same with TensorBoard's own reader.
 #![cfg(feature = "cli")]
 
 use std::collections::{BTreeMap, BTreeSet};

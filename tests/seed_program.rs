@@ -140,35 +140,32 @@ fn it_prints_its_line_and_leaves_its_files() {
 fn each_learning_flag_has_its_effect() {
     let directory = scratch();
     let here = directory.path();
-    let start = agent(here, "start", "--steps 60");
-    let base = agent(here, "base", "--steps 120");
-    assert_eq!((start.updates, base.updates), (0, 56));
-    assert!(!same("actor.", &start, &base) && !same("critic.", &start, &base) && !targets_are_copies(&base));
+    // few runs, each of several flags, because each compiles its shaders: in every pair that is compared, one differs
+    let base = agent(here, "base", "--steps 114 --actor-lr 0 --hard-update-every 10");
+    let shortsighted = agent(here, "gamma", "--steps 114 --actor-lr 0 --hard-update-every 10 --gamma 0.5");
+    let other = agent(here, "other", "--steps 114 --critic-lr 0 --tau 1 --minibatch-size 32");
+    let explorer = "--steps 114 --random-seed 7 --hard-update-every 20 --exploration decaying-offset --max-episode-len 20 --save-replay";
+    let explorer = agent(here, "explorer", explorer);
 
-    let still = agent(here, "actor", "--steps 120 --actor-lr 0");
-    assert!(same("actor.", &start, &still) && !same("critic.", &start, &still));
-    let still = agent(here, "critic", "--steps 120 --critic-lr 0");
-    assert!(same("critic.", &start, &still) && !same("actor.", &start, &still));
-    let shortsighted = agent(here, "gamma", "--steps 120 --gamma 0.5");
-    assert!(!same("critic.", &base, &shortsighted));
-    assert!(targets_are_copies(&agent(here, "tau", "--steps 120 --tau 1")));
     // as in the seed, learning starts with one transition more than a batch
-    assert_eq!(agent(here, "batch", "--steps 120 --minibatch-size 32").updates, 120 - 32);
-    let other = agent(here, "seed", "--steps 60 --random-seed 7");
-    assert!(other.hyper_parameters.seed == 7 && !same("actor.", &start, &other));
-    // copies every 10 updates, and nothing in between
-    assert!(targets_are_copies(&agent(here, "hard", "--steps 114 --hard-update-every 10")));
-    assert!(!targets_are_copies(&agent(here, "harder", "--steps 115 --hard-update-every 10")));
-    // exploration
-    let noiseless = agent(here, "still", "--steps 60 --exploration none --save-replay");
-    let offset = agent(here, "offset", "--steps 60 --exploration decaying-offset --save-replay --max-episode-len 20");
-    let torques = |agent: &Snapshot| -> Vec<f32> {
-        agent.tensor("replay.transitions").expect("the ring").1.chunks(9).map(|transition| transition[3]).collect()
-    };
-    assert!(torques(&noiseless).iter().all(|torque| torque.abs() < 0.05));
-    for (step, torque) in torques(&offset).iter().enumerate() {
+    assert_eq!((base.updates, other.updates), (114 - 64, 114 - 32));
+    // the actor stays where it started, whatever the critic does; and the other way round
+    assert!(same("actor.", &base, &shortsighted) && !same("critic.", &base, &shortsighted));
+    assert!(!same("actor.", &base, &other) && !same("critic.", &base, &other));
+    let moved = |agent: &Snapshot, name: &str| agent.tensor(name).expect("a tensor").1.iter().any(|&value| value != 0.0);
+    // biases start at zero, and stay there in a network that does not learn
+    for (agent, actor, critic) in [(&base, false, true), (&other, true, false), (&explorer, true, true)] {
+        assert_eq!((moved(agent, "actor.layer1.bias"), moved(agent, "critic.layer2.bias")), (actor, critic));
+    }
+    assert!(explorer.hyper_parameters.seed == 7 && base.hyper_parameters.seed == 1234 && !same("actor.", &explorer, &base));
+    // τ = 1 copies at every update; of 50 updates the last is a tenth, but no twentieth
+    assert!(targets_are_copies(&other) && targets_are_copies(&base) && !targets_are_copies(&explorer));
+
+    // the decaying offset is what an untrained actor does, but for its own output of nearly zero
+    let (_, transitions) = explorer.tensor("replay.transitions").expect("the ring");
+    for (step, transition) in transitions.chunks(9).take(64).enumerate() {
         let expected = 1.0 / (1.0 + (step / 20) as f32);
-        assert!((torque - expected).abs() < 0.05, "step {step}: {torque}, not {expected}");
+        assert!((transition[3] - expected).abs() < 0.05, "step {step}: {}, not {expected}", transition[3]);
     }
 }
 
@@ -189,7 +186,6 @@ fn each_program_flag_has_its_effect() {
     assert_eq!(film(&here.join("all/latest.gif")).2, 20);
     assert!(here.join("films/agent-0000/episodes.json").exists());
     only_file(&here.join("graphs/agent-0000"), "events.out.tfevents.");
-    assert!(!here.join("results").exists(), "files where nobody asked for them");
 
     // going on: the statistics go on too
     let text = succeeds(&run(here, "train --resume all --max-episodes 7"));
@@ -198,12 +194,14 @@ fn each_program_flag_has_its_effect() {
     let statistics: Value = serde_json::from_str(&statistics).expect("JSON");
     assert_eq!(statistics["episode_lengths"].as_array().map(Vec::len), Some(7));
 
-    // off, in every way there is; the line an episode under another preset
-    for (name, off) in [("one", "--use-gym-monitor false"), ("two", "--no-gym-monitor"), ("three", "--use-gym-monitor=false")] {
-        let off = format!("{SMALL} --out {name} --steps 10 --monitor-dir never --tensorboard=false {off}");
-        succeeds(&run(here, &off));
-        assert!(!here.join("never").exists() && !here.join(name).join("tensorboard").exists());
+    // off, in every way there is
+    succeeds(&run(here, &format!("{SMALL} --out off --steps 10 --monitor-dir never --tensorboard=false --use-gym-monitor false")));
+    assert!(!here.join("never").exists() && !here.join("off/tensorboard").exists() && !here.join("results").exists());
+    for off in ["--use-gym-monitor false", "--no-gym-monitor", "--use-gym-monitor=false"] {
+        let text = succeeds(&run(here, &format!("train --preset seed --print-config {off}")));
+        assert!(text.contains("use_gym_monitor = false"), "{off}: {text}");
     }
+    // the line an episode under another preset
     let modern =
         "train --agents 2 --envs 2 --actor-hidden 8 --critic-hidden 8 --final-episodes 2 --print-episodes --max-episodes 2 --out modern";
     let text = succeeds(&run(here, modern));

@@ -30,7 +30,7 @@ fn draw(moment: u32, p: vec2f) -> vec3f {
     let angle = moments[moment];
     let torque = moments[moment + canvas.state_size];
     var colour = vec3f(1.0);
-    colour = paint(colour, vec3f(0.8, 0.3, 0.3), capsule(p, vec2f(), around(angle, ROD_LENGTH), ROD_RADIUS));
+    colour = paint(colour, vec3f(0.8, 0.302, 0.302), capsule(p, vec2f(), around(angle, ROD_LENGTH), ROD_RADIUS));
     colour = paint(colour, vec3f(0.1), disc(p, vec2f(), 0.03));
     if abs(torque) > 0.02 {
         colour = paint(colour, vec3f(0.15, 0.35, 0.75), arrow(p, torque));

@@ -2,7 +2,7 @@
 
     pip install tensorboard
     cargo run --release -- train --steps 8000 --out run
-    python tests/tensorboard.py run [SUMMARY_DIRECTORY]
+    python tests/tensorboard_reader.py run [SUMMARY_DIRECTORY]
 
 The summary directory is `tensorboard` in the run directory unless the run had a --summary-dir of its own.
 """
