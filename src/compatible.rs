@@ -2,13 +2,13 @@
 
 use crate::config::{Config, Statistics};
 use crate::ddpg::{Networks, Update, sample};
-use crate::kernels::{Kernel, Kernels};
+use crate::kernels::{Grid, Kernel};
 use crate::network::{Activations, Allocator, Builder, Gradients, Matrix, Mode, Network, Pass, vec4s};
 use crate::program::{Access, Operation, Step, Steps, flag};
 
 /// Lays out the activations of an update and writes its steps. The critic reads no action: its hidden layers are the
 /// basis φ(s), its last layer is v. The compatible parameters w lie in the target actor's place.
-pub(crate) fn update(config: &Config, networks: &Networks, kernels: &Kernels) -> Update {
+pub(crate) fn update(config: &Config, networks: &Networks, kernels: &Grid) -> Update {
     let rows = config.minibatch_rows();
     let Networks { actor, critic, bounds, length } = networks;
     let (bounds, w) = (*bounds, *length);
@@ -75,7 +75,7 @@ pub(crate) fn update(config: &Config, networks: &Networks, kernels: &Kernels) ->
 fn derivative_along_w(
     steps: &mut Vec<Step>,
     actor: &Network,
-    kernels: &Kernels,
+    kernels: &Grid,
     w: u32,
     activations: &Activations,
     derivatives: &[Matrix],

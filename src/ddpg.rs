@@ -1,7 +1,7 @@
 //! The learn program: one DDPG update (Lillicrap et al. 2016, Algorithm 1), written in the order of the paper.
 
 use crate::config::{Algorithm, Config, Minibatch};
-use crate::kernels::{Kernel, Kernels};
+use crate::kernels::{Grid, Kernel};
 use crate::network::{Activations, Allocator, Builder, Gradients, Matrix, Mode, Network, Pass, vec4s};
 use crate::program::{Access, Operation, Step, Steps, flag};
 
@@ -25,6 +25,15 @@ impl Networks {
         let bounds = allocator.vector(2 * vec4s(environment.action_size()));
         actor.bounds = bounds;
         Self { actor, critic, bounds, length: allocator.used }
+    }
+
+    /// Puts the action bounds into an agent's parameters (floats).
+    pub fn write_bounds(&self, environment: &crate::Environment, parameters: &mut [f32]) {
+        let scale = 4 * self.bounds as usize;
+        let centre = scale + 4 * vec4s(environment.action_size()) as usize;
+        let size = environment.action_size() as usize;
+        parameters[scale..scale + size].copy_from_slice(&environment.action_scale());
+        parameters[centre..centre + size].copy_from_slice(&environment.action_centre());
     }
 }
 
@@ -51,7 +60,7 @@ pub(crate) struct Update {
 
 impl Update {
     /// Lays out the activations of an update and writes its steps.
-    pub fn new(config: &Config, networks: &Networks, kernels: &Kernels) -> Self {
+    pub fn new(config: &Config, networks: &Networks, kernels: &Grid) -> Self {
         let rows = config.minibatch_rows();
         let Networks { actor, critic, bounds, length: target_offset } = networks;
         let (bounds, target_offset) = (*bounds, *target_offset);
@@ -148,7 +157,7 @@ impl Update {
 
 pub(crate) fn sample(
     config: &Config,
-    kernels: &Kernels,
+    kernels: &Grid,
     observation: Matrix,
     next_observation: Matrix,
     action: Matrix,
@@ -204,7 +213,7 @@ fn temporal_difference(config: &Config, value: Matrix, target_value: Matrix, rew
     }
 }
 
-fn followed_action(kernels: &Kernels, action: Matrix) -> Step {
+fn followed_action(kernels: &Grid, action: Matrix) -> Step {
     Step {
         operation: Operation {
             kind: Kernel::FollowedAction as u32,

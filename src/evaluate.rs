@@ -71,6 +71,12 @@ fn evaluate(population: &Population, episodes: u32, seed: u32) -> Result<Vec<Eva
     if episodes == 0 {
         return Err(Error::config("evaluation of 0 episodes; ask for at least 1"));
     }
+    if population.environment.is_host() {
+        let name = &population.environment.name;
+        return Err(Error::config(format!(
+            "environment {name} is simulated on the host: evaluate there, with request_actions and no exploration"
+        )));
+    }
     let stage = Stage::new(population, episodes, seed)?;
     let mut returns = vec![Vec::with_capacity(episodes as usize); population.config.agents as usize];
     for _ in 0..episodes.div_ceil(stage.environments) {

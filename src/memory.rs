@@ -94,6 +94,8 @@ pub(crate) struct Memory {
     pub buffers: RoleBuffers,
     pub bind_group: wgpu::BindGroup,
     pub table: wgpu::BindGroup,
+    /// The sizes.
+    pub uniform: wgpu::Buffer,
 }
 
 /// Creates a zeroed storage buffer, refusing what one binding of this device cannot hold.
@@ -184,7 +186,7 @@ impl Memory {
                 }),
             }],
         });
-        Self { sizes, buffers, bind_group, table }
+        Self { sizes, buffers, bind_group, table, uniform }
     }
 }
 
@@ -227,5 +229,20 @@ pub(crate) fn read_blocking<T: Pod>(
 /// # Errors
 /// [`Error::Gpu`] where it does not.
 pub(crate) fn wait_blocking(device: &wgpu::Device) -> Result<()> {
-    device.poll(wgpu::PollType::wait_indefinitely()).map(|_| ()).map_err(|error| Error::Gpu(error.to_string()))
+    // a destroyed or lost device polls as if nothing were wrong, but it maps no buffer
+    let pulse = device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some("pulse"),
+        size: 4,
+        usage: wgpu::BufferUsages::MAP_READ,
+        mapped_at_creation: false,
+    });
+    let (sender, receiver) = std::sync::mpsc::channel();
+    pulse.slice(..).map_async(wgpu::MapMode::Read, move |result| {
+        let _ = sender.send(result);
+    });
+    device.poll(wgpu::PollType::wait_indefinitely()).map_err(|error| Error::Gpu(error.to_string()))?;
+    match receiver.try_recv() {
+        Ok(Ok(())) => Ok(()),
+        _ => Err(Error::Gpu("the device was lost or destroyed".into())),
+    }
 }

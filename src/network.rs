@@ -2,7 +2,7 @@
 
 use crate::config::{Algorithm, BatchNorm, Config, Initialization, Statistics};
 use crate::environment::Environment;
-use crate::kernels::{Kernel, Kernels};
+use crate::kernels::{Grid, Kernel};
 use crate::program::{Access, Operation, Step, flag};
 use crate::random::Philox;
 use rand::RngExt;
@@ -359,7 +359,7 @@ impl Gradients {
 /// Builds the operations of the passes of one network.
 pub(crate) struct Builder<'a> {
     pub network: &'a Network,
-    pub kernels: &'a Kernels,
+    pub kernels: &'a Grid,
     /// From an online parameter to its target's.
     pub target_offset: u32,
 }

@@ -5,8 +5,11 @@ use crate::config::{Algorithm, Config, Optimizer};
 use crate::ddpg::{Networks, Update};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
+use crate::fault::guarded;
+use crate::host::HostMemory;
 use crate::hyper_parameters::HyperParameters;
 use crate::kernels::{Kernel, Kernels, Tile};
+use crate::measure::{Logged, replace_logged};
 use crate::memory::{AgentState, EPISODE_LOG, Memory, RoleBuffers, Sizes, filled, option, storage};
 use crate::network::Allocator;
 use crate::program::{Access, Operation, Program, Step, Steps};
@@ -35,8 +38,12 @@ pub struct Population {
     operations: Vec<Operation>,
     iterations: u64,
     updates: u64,
+    /// Transitions pushed from the host, an agent.
+    pub(crate) pushed: u64,
     /// Environment steps at which the replay rings were last empty.
     emptied_at: u64,
+    pub(crate) logged: Logged,
+    pub(crate) host: HostMemory,
 }
 
 #[derive(Debug)]
@@ -45,6 +52,8 @@ struct Programs {
     rollout: Program,
     learn: Program,
     clear_measurements: Program,
+    /// The rollout without its environments.
+    actor: Program,
 }
 
 /// How a population runs, as opposed to what it learns: nothing here changes the algorithm.
@@ -94,6 +103,17 @@ impl Population {
         hyper_parameters: Vec<HyperParameters>,
         options: Options,
     ) -> Result<Self> {
+        guarded(device, || Self::build(device, queue, environment, config, hyper_parameters, options))
+    }
+
+    fn build(
+        device: &wgpu::Device,
+        queue: &wgpu::Queue,
+        environment: &Environment,
+        config: &Config,
+        hyper_parameters: Vec<HyperParameters>,
+        options: Options,
+    ) -> Result<Self> {
         config.validate()?;
         environment.validate()?;
         if hyper_parameters.len() != config.agents as usize {
@@ -126,8 +146,9 @@ impl Population {
             rollout: rollout.steps.schedule(&mut table),
             learn: update.steps.schedule(&mut table),
             clear_measurements: clear_measurements().schedule(&mut table),
+            actor: rollout.actor().schedule(&mut table),
         };
-        for program in [&programs.reset, &programs.rollout, &programs.learn, &programs.clear_measurements] {
+        for program in [&programs.reset, &programs.rollout, &programs.learn, &programs.clear_measurements, &programs.actor] {
             program.prepare(&kernels);
         }
         let sizes = sizes(config, environment, &networks, activations.used, options);
@@ -148,7 +169,10 @@ impl Population {
             operations: table,
             iterations: 0,
             updates: 0,
+            pushed: 0,
             emptied_at: 0,
+            logged: Logged::default(),
+            host: HostMemory::default(),
         };
         population.restart();
         Ok(population)
@@ -170,11 +194,13 @@ impl Population {
         }
         self.queue.submit([encoder.finish()]);
         self.continue_from(0, 0, 0);
+        replace_logged(&self.logged, vec![0; self.config.agents as usize]);
     }
 
     /// Sets the host's counters to those of the device: steps of each environment, updates, transitions in the rings.
     pub(crate) fn continue_from(&mut self, iterations: u64, updates: u64, held: u64) {
         self.iterations = iterations;
+        self.pushed = 0;
         self.updates = updates;
         self.emptied_at = self.environment_steps().saturating_sub(held);
     }
@@ -192,10 +218,7 @@ impl Population {
                     let mut random = Philox::new(hyper.seed, purpose);
                     self.networks.actor.initialize(&self.config, &mut random, &mut parameters);
                     self.networks.critic.initialize(&self.config, &mut random, &mut parameters);
-                    let bounds = 4 * self.networks.bounds as usize;
-                    let centre = bounds + (length - bounds) / 2;
-                    parameters[bounds..bounds + self.environment.action_low.len()].copy_from_slice(&self.environment.action_scale());
-                    parameters[centre..centre + self.environment.action_low.len()].copy_from_slice(&self.environment.action_centre());
+                    self.networks.write_bounds(&self.environment, &mut parameters);
                     parameters
                 };
                 let mut online = draw(INITIAL);
@@ -231,6 +254,11 @@ impl Population {
         program.record(pass, &self.kernels, &self.memory.table, self.config.agents);
     }
 
+    /// Records the actor's forward pass over the observations of every environment.
+    pub(crate) fn record_actor(&self, pass: &mut wgpu::ComputePass<'_>) {
+        self.record(&self.programs.actor, pass);
+    }
+
     pub(crate) fn named_programs(&self) -> [(&Program, &'static str); 2] {
         [(&self.programs.rollout, "rollout"), (&self.programs.learn, "learn")]
     }
@@ -242,14 +270,35 @@ impl Population {
 
     /// Records `iterations` into one compute pass of `encoder`: each steps every environment once, then takes
     /// `updates_per_iteration` updates as soon as the replay ring holds enough.
+    ///
+    /// A population without a GPU environment ([`Environment::host`]) only takes the updates.
     pub fn record_iterations(&mut self, encoder: &mut wgpu::CommandEncoder, iterations: u64) {
-        let mut pass = self.begin(encoder);
+        self.record_timed(encoder, iterations, None);
+    }
+
+    pub(crate) fn record_timed(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        iterations: u64,
+        timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>,
+    ) {
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("ddpg-wgpu"), timestamp_writes });
+        self.record_iterations_into(&mut pass, iterations);
+    }
+
+    /// As [`Population::record_iterations`], into a compute pass of the caller's. It sets the pass's pipeline and its bind
+    /// groups 0 and 1, which the caller has to set anew afterwards.
+    pub fn record_iterations_into(&mut self, pass: &mut wgpu::ComputePass<'_>, iterations: u64) {
+        pass.set_bind_group(0, &self.memory.bind_group, &[]);
+        let simulates = !self.environment.is_host();
         for _ in 0..iterations {
-            self.record(&self.programs.rollout, &mut pass);
-            self.iterations += 1;
+            if simulates {
+                self.record(&self.programs.rollout, pass);
+                self.iterations += 1;
+            }
             if self.learns() {
                 for _ in 0..self.config.updates_per_iteration {
-                    self.record(&self.programs.learn, &mut pass);
+                    self.record(&self.programs.learn, pass);
                 }
                 self.updates += u64::from(self.config.updates_per_iteration);
             }
@@ -294,9 +343,19 @@ impl Population {
         (self.environment_steps() - self.emptied_at).min(u64::from(self.config.replay_capacity))
     }
 
+    /// Iterations that only collect experience before the next one that learns; as many as there are where that is now.
+    pub(crate) fn iterations_until_learning(&self) -> u64 {
+        if self.learns() || self.environment.is_host() {
+            return u64::MAX;
+        }
+        let needed = u64::from(self.config.learning_starts.max(self.config.transitions_needed()));
+        let held = self.environment_steps() - self.emptied_at;
+        (needed.saturating_sub(held).div_ceil(u64::from(self.config.environments))).max(1)
+    }
+
     /// Steps an agent has taken, over all its environments.
     pub fn environment_steps(&self) -> u64 {
-        self.iterations * u64::from(self.config.environments)
+        self.iterations * u64::from(self.config.environments) + self.pushed
     }
 
     /// Iterations recorded so far.
@@ -342,8 +401,13 @@ pub(crate) fn environment_stride(environment: &Environment) -> u32 {
     environment.state_size + environment.action_size() + 4
 }
 
+/// Floats of a stored transition: observation, action, reward, terminated, next observation.
+pub(crate) fn transition_stride(environment: &Environment) -> u32 {
+    2 * environment.observation_size + environment.action_size() + 2
+}
+
 pub(crate) fn sizes(config: &Config, environment: &Environment, networks: &Networks, activations: u32, options: Options) -> Sizes {
-    let transition = 2 * environment.observation_size + environment.action_size() + 2;
+    let transition = transition_stride(environment);
     let flags = [
         (options.record_gradients, option::RECORD_GRADIENTS),
         (config.store_unclipped_actions, option::STORE_UNCLIPPED_ACTIONS),

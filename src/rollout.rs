@@ -1,7 +1,7 @@
 //! The rollout program: the actor without learning, then one step of every environment.
 
 use crate::ddpg::Networks;
-use crate::kernels::{Kernel, Kernels};
+use crate::kernels::{Grid, Kernel};
 use crate::network::{Activations, Allocator, Builder, Matrix, Mode, Pass, vec4s};
 use crate::program::{Access, Operation, Step, Steps, flag};
 
@@ -17,7 +17,7 @@ pub(crate) struct Rollout {
 
 impl Rollout {
     /// `evaluation` is the seed of the starting states where nothing is explored or stored.
-    pub fn new(networks: &Networks, kernels: &Kernels, environments: u32, evaluation: Option<u32>, memory: &mut Allocator) -> Self {
+    pub fn new(networks: &Networks, kernels: &Grid, environments: u32, evaluation: Option<u32>, memory: &mut Allocator) -> Self {
         let actor = &networks.actor;
         let observation = memory.matrix(environments, vec4s(actor.observation_size));
         let activations = Activations::new(actor, observation, memory);
@@ -53,5 +53,11 @@ impl Rollout {
             writes: vec![observation.access(), Access::Agent],
         };
         Self { observation, action, reset: Steps(vec![reset]), steps: Steps(steps) }
+    }
+
+    /// The actor's passes alone, where the environments are the host's.
+    pub fn actor(&self) -> Steps {
+        let environments = Kernel::StepEnvironments as u32;
+        Steps(self.steps.0.iter().filter(|step| step.operation.kind != environments).cloned().collect())
     }
 }

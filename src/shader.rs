@@ -58,6 +58,36 @@ pub(crate) fn assemble_uncalled(environment: &Environment, more: (&'static str, 
 /// The files whose names an environment may use.
 const OFFERED: [&str; 3] = ["shared/bindings.wgsl", "shared/math.wgsl", "shared/philox.wgsl"];
 
+/// The module that moves rows between an agent's memory and other buffers, parsed and validated.
+///
+/// # Errors
+/// [`Error::Shader`] naming file and line.
+pub(crate) fn assemble_transfer() -> Result<String> {
+    const NEEDED: [&str; 6] =
+        ["shared/bindings.wgsl", "shared/math.wgsl", "shared/philox.wgsl", "exploration.wgsl", "replay.wgsl", "transfer.wgsl"];
+    let transfer = ("transfer.wgsl", include_str!("../shaders/transfer.wgsl"));
+    let files = FILES.into_iter().chain([transfer]).filter(|(file, _)| NEEDED.contains(file));
+    let assembled = Assembled::of_files(files);
+    assembled.validate(&assembled.parse()?, capabilities(Tile::Portable))?;
+    Ok(assembled.source)
+}
+
+/// Source of `hyperbolic_tangent`, for shaders that leave this crate.
+pub(crate) fn hyperbolic_tangent() -> &'static str {
+    let math = include_str!("../shaders/shared/math.wgsl");
+    let from = math.find("fn hyperbolic_tangent").map_or("", |start| &math[start..]);
+    from.find("\n}\n").map_or(from, |end| &from[..end + 3])
+}
+
+/// Parses and validates WGSL that leaves this crate.
+///
+/// # Errors
+/// [`Error::Shader`] naming the line.
+pub(crate) fn check_exported(name: &str, source: &str) -> Result<()> {
+    let assembled = Assembled::of_files([(name, source)].into_iter());
+    assembled.validate(&assembled.parse()?, capabilities(Tile::Portable)).map(|_| ())
+}
+
 pub(crate) fn capabilities(tile: Tile) -> naga::valid::Capabilities {
     match tile {
         Tile::Portable => naga::valid::Capabilities::empty(),
@@ -72,6 +102,15 @@ impl Assembled {
         assembled.push(&format!("environment {}", environment.name), &environment.source);
         assembled.environment = assembled.source.len();
         assembled.push("declarations of the environment", &environment.declarations());
+        for (file, text) in files {
+            assembled.push(file, text);
+        }
+        assembled
+    }
+
+    /// A module without an environment.
+    fn of_files<'a>(files: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut assembled = Self { source: String::new(), parts: Vec::new(), environment: 0 };
         for (file, text) in files {
             assembled.push(file, text);
         }

@@ -4,7 +4,9 @@ use crate::config::Config;
 use crate::environment::Environment;
 use crate::error::Result;
 use crate::hyper_parameters::HyperParameters;
-use crate::memory::{AgentState, EPISODE_LOG, read_blocking, wait_blocking};
+use crate::measure::measurements;
+use crate::memory::{AgentState, read_blocking, wait_blocking};
+use crate::pacing::Cost;
 use crate::population::Population;
 use std::time::{Duration, Instant};
 
@@ -26,10 +28,8 @@ pub struct Trainer {
     pub(crate) population: Population,
     /// Longest time a submission should take, so that no watchdog fires and a shared screen stays smooth.
     pub slice: Duration,
-    /// Iterations that the last slices suggest fit into one.
-    slice_iterations: f64,
-    /// Episodes of each agent that were reported already.
-    pub(crate) logged: Vec<u32>,
+    /// What the last slices took.
+    cost: Cost,
 }
 
 /// Why and when an agent stopped learning.
@@ -146,8 +146,7 @@ impl Trainer {
 
     /// Takes over a population.
     pub fn from_population(population: Population) -> Self {
-        let logged = vec![0; population.config().agents as usize];
-        Self { population, slice: Duration::from_millis(50), slice_iterations: 1.0, logged }
+        Self { population, slice: Duration::from_millis(50), cost: Cost::default() }
     }
 
     /// The population.
@@ -174,15 +173,14 @@ impl Trainer {
     /// [`Error::Gpu`](crate::Error::Gpu) where the device fails.
     pub fn advance_slice_blocking(&mut self, most: u64) -> Result<u64> {
         let learning = self.population.learns();
-        let now = most.min((self.slice_iterations as u64).max(1));
+        self.cost.phase(learning);
+        let now = most.min((self.cost.fitting(self.slice) as u64).max(1)).min(self.population.iterations_until_learning());
         let start = Instant::now();
         let mut encoder = self.population.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("train") });
         self.population.record_iterations(&mut encoder, now);
         self.population.queue.submit([encoder.finish()]);
         wait_blocking(&self.population.device)?;
-        let fitting = now as f64 * self.slice.as_secs_f64() / start.elapsed().as_secs_f64().max(1e-6);
-        // grow slowly, shrink at once; what rollouts alone take says nothing about learning
-        self.slice_iterations = if learning == self.population.learns() { fitting.min(2.0 * self.slice_iterations).max(1.0) } else { 1.0 };
+        self.cost.observe(now, start.elapsed().as_secs_f64(), learning);
         Ok(now)
     }
 
@@ -196,38 +194,7 @@ impl Trainer {
         let mut encoder = population.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("clear measurements") });
         population.record_clear_measurements(&mut encoder);
         population.queue.submit([encoder.finish()]);
-        let environments = u64::from(population.config.environments);
-        let measurements = states
-            .iter()
-            .enumerate()
-            .map(|(agent, state)| {
-                let mean = |sum: f32| (state.measured_updates > 0).then(|| sum / state.measured_updates as f32);
-                let first = self.logged[agent].max(state.episodes.saturating_sub(EPISODE_LOG as u32));
-                Measurements {
-                    agent: agent as u32,
-                    seed: population.hyper_parameters[agent].seed,
-                    steps: u64::from(state.steps) * environments,
-                    updates: state.updates,
-                    replay_length: state.replay_length,
-                    critic_loss: mean(state.critic_loss),
-                    actor_loss: mean(state.actor_loss),
-                    value: mean(state.value),
-                    value_maximum: (state.measured_updates > 0).then_some(state.value_maximum),
-                    absolute_td_error: mean(state.absolute_td_error),
-                    saturated: mean(state.saturated),
-                    episodes: (first..state.episodes)
-                        .map(|number| {
-                            let [episode_return, length, maximum_value, updates] = state.log[number as usize % EPISODE_LOG];
-                            let steps = u64::from(state.log_steps[number as usize % EPISODE_LOG]) * environments;
-                            Episode { number, episode_return, length: length as u32, maximum_value, updates: updates as u32, steps }
-                        })
-                        .collect(),
-                    halted: halted(state),
-                }
-            })
-            .collect();
-        self.logged = states.iter().map(|state| state.episodes).collect();
-        Ok(measurements)
+        Ok(measurements(&states, population.config.environments, &population.hyper_parameters, &population.logged))
     }
 
     pub(crate) fn states_blocking(&self) -> Result<Vec<AgentState>> {

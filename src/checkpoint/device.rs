@@ -2,6 +2,7 @@
 
 use super::{BIAS_CORRECTION, Contents, Counters, OBSERVATIONS, REPLAY, SLOTS, Snapshot, Values, moment_tensors, parameter_tensors};
 use crate::error::{Error, Result};
+use crate::measure::replace_logged;
 use crate::memory::{AgentState, read_blocking};
 use crate::population::Population;
 use crate::trainer::{Trainer, halted};
@@ -53,7 +54,7 @@ impl Trainer {
             // a halted agent stays behind the others, which count
             let held = if first.contents() == Contents::TrainingAndReplay { most(|s| s.counters.replay_length) } else { 0 };
             population.continue_from(first.counters.steps.into(), most(|s| s.counters.updates), held);
-            self.logged = snapshots.iter().map(|snapshot| snapshot.counters.episodes).collect();
+            replace_logged(&population.logged, snapshots.iter().map(|snapshot| snapshot.counters.episodes).collect());
         }
         Ok(())
     }

@@ -190,13 +190,13 @@ impl Snapshot {
     }
 
     /// An environment of the same sizes, to lay out the networks with.
-    fn stand_in(&self) -> Result<Environment> {
+    pub(crate) fn stand_in(&self) -> Result<Environment> {
         let (low, high) = (self.action_low.clone(), self.action_high.clone());
         Environment::new(self.environment.clone(), "", 1, self.observation_size, low, high, 1).map_err(|error| self.error(error))
     }
 
     /// Every tensor that networks of this layout need, in its shape and finite.
-    fn check(&self, networks: &Networks) -> Result<()> {
+    pub(crate) fn check(&self, networks: &Networks) -> Result<()> {
         let contents = self.contents();
         let places = parameter_tensors(networks);
         let moments = if contents >= Contents::Training { moment_tensors(networks, 0) } else { vec![] };
@@ -243,7 +243,7 @@ const OBSERVATIONS: &str = "environments.observations";
 const REPLAY: &str = "replay.transitions";
 
 /// The parameters of all four networks, with their places in an agent's parameters.
-fn parameter_tensors(networks: &Networks) -> Vec<Tensor> {
+pub(crate) fn parameter_tensors(networks: &Networks) -> Vec<Tensor> {
     let Networks { actor, critic, length, .. } = networks;
     let four = [("actor", actor, 0), ("critic", critic, 0), ("target_actor", actor, *length), ("target_critic", critic, *length)];
     let within = |(name, network, offset): (&str, &crate::network::Network, u32)| {
@@ -268,4 +268,22 @@ fn moment_tensors(networks: &Networks, second_moment_offset: u32) -> Vec<Tensor>
             online.iter().map(place).collect::<Vec<_>>()
         })
         .collect()
+}
+
+impl Snapshot {
+    /// The online half of the agent's parameters as it lies on a device, and what it is laid out for.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] where it does not hold what it should.
+    pub(crate) fn online_parameters(&self) -> Result<(Environment, Networks, Vec<f32>)> {
+        let environment = self.stand_in()?;
+        let networks = Networks::new(&self.config, &environment);
+        self.check(&networks)?;
+        let mut parameters = vec![0.0; 4 * networks.length as usize];
+        for tensor in parameter_tensors(&networks).iter().filter(|tensor| tensor.offset < networks.length) {
+            tensor.scatter(&self.tensors[&tensor.name].numbers, &mut parameters);
+        }
+        networks.write_bounds(&environment, &mut parameters);
+        Ok((environment, networks, parameters))
+    }
 }

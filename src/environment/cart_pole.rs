@@ -22,6 +22,7 @@ impl Environment {
             action_low: vec![-10.0],
             action_high: vec![10.0],
             time_limit: 500,
+            observation_scale: Vec::new(),
         }
     }
 }

@@ -92,6 +92,7 @@
 //! [`Environment::check`] tells all of it apart from a device, in your own lines and columns.
 
 pub mod cart_pole;
+mod host;
 pub mod mountain_car;
 pub mod navigator;
 pub mod pendulum;

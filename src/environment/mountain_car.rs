@@ -18,6 +18,7 @@ impl Environment {
             action_low: vec![-1.0],
             action_high: vec![1.0],
             time_limit: 999,
+            observation_scale: Vec::new(),
         }
     }
 }

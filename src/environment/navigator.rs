@@ -21,6 +21,7 @@ impl Environment {
             action_low: vec![-1.0; 2],
             action_high: vec![1.0; 2],
             time_limit: 200,
+            observation_scale: Vec::new(),
         }
     }
 }

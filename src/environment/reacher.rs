@@ -22,6 +22,7 @@ impl Environment {
             action_low: vec![-1.0; 2],
             action_high: vec![1.0; 2],
             time_limit: 100,
+            observation_scale: Vec::new(),
         }
     }
 }

@@ -30,6 +30,7 @@ use crate::contract;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::shader;
+use crate::transfer::Movers;
 use std::num::NonZeroU64;
 use std::sync::OnceLock;
 
@@ -186,6 +187,21 @@ fn memory_binding_types() -> [wgpu::BufferBindingType; 9] {
     [wgpu::BufferBindingType::Uniform, read, read, write, write, write, write, write, write]
 }
 
+/// How work is dealt out to workgroups: all that a program needs to know of the kernels while it is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Grid {
+    pub tile: Tile,
+    pub workgroup_size: u32,
+}
+
+impl std::ops::Deref for Kernels {
+    type Target = Grid;
+
+    fn deref(&self) -> &Grid {
+        &self.grid
+    }
+}
+
 /// The kernels with one environment on one device.
 #[derive(Debug)]
 pub(crate) struct Kernels {
@@ -194,11 +210,11 @@ pub(crate) struct Kernels {
     layout: wgpu::PipelineLayout,
     pub memory_layout: wgpu::BindGroupLayout,
     pub dispatch_layout: wgpu::BindGroupLayout,
-    pub tile: Tile,
-    pub workgroup_size: u32,
+    grid: Grid,
     /// Bytes between two entries of the dispatch table.
     pub dispatch_alignment: u32,
     pipelines: [OnceLock<wgpu::ComputePipeline>; Kernel::ALL.len()],
+    movers: OnceLock<Movers>,
 }
 
 impl Kernels {
@@ -245,11 +261,20 @@ impl Kernels {
             layout,
             memory_layout,
             dispatch_layout,
-            tile,
-            workgroup_size,
+            grid: Grid { tile, workgroup_size },
             dispatch_alignment: limits.min_uniform_buffer_offset_alignment.max(16),
             pipelines: std::array::from_fn(|_| OnceLock::new()),
+            movers: OnceLock::new(),
         })
+    }
+
+    /// The kernels that move rows between an agent's memory and other buffers.
+    pub fn movers(&self) -> Result<&Movers> {
+        if let Some(movers) = self.movers.get() {
+            return Ok(movers);
+        }
+        let movers = Movers::new(&self.device)?;
+        Ok(self.movers.get_or_init(|| movers))
     }
 
     /// The pipeline of one kind of operation, compiled when it is first asked for: programs ask as they are built.

@@ -1,0 +1,268 @@
+//! An environment on the host: batches of actions out of the device, batches of transitions into its replay rings.
+
+use crate::error::{Error, Result};
+use crate::fault::guarded;
+use crate::memory::storage;
+use crate::pending::Pending;
+use crate::population::{Population, environment_stride, transition_stride};
+use crate::transfer::{IN, Move, Mover, OUT, Transfer};
+use bytemuck::Zeroable;
+
+/// Transitions for the replay rings of a population, every array row-major with the agent first.
+///
+/// As many for each agent; `count` is how many. An episode that a time limit ends is not `terminated`.
+#[derive(Debug, Clone, Copy)]
+pub struct Transitions<'a> {
+    /// `[agents, count, observation]`: what the action was chosen from.
+    pub observations: &'a [f32],
+    /// `[agents, count, action]`
+    pub actions: &'a [f32],
+    /// `[agents, count]`
+    pub rewards: &'a [f32],
+    /// `[agents, count, observation]`: what followed; at the end of an episode its last observation.
+    pub next_observations: &'a [f32],
+    /// `[agents, count]`: whether the task itself ended there, so that nothing of value follows.
+    pub terminated: &'a [bool],
+}
+
+/// Buffers that the host fills and reads, kept from call to call.
+#[derive(Debug, Default)]
+pub(crate) struct HostMemory {
+    actions: Option<ActionMoves>,
+    inbox: Option<wgpu::Buffer>,
+}
+
+#[derive(Debug)]
+struct ActionMoves {
+    observations: wgpu::Buffer,
+    actions: wgpu::Buffer,
+    gather: Move,
+    scatter: Move,
+    explore: Move,
+    advance: Move,
+}
+
+impl Population {
+    /// Asks for the actions to take on `observations` (`[agents, environments, observation]`): the policy's own, or with
+    /// the agents' exploration noise if `explore` (and uniformly random ones for the first `random_steps`). They arrive as
+    /// `[agents, environments, action]`, within their bounds, without anybody waiting: simulate meanwhile, or ask for
+    /// another group's.
+    ///
+    /// It submits to the queue. With `explore` it counts as a step of every environment.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where the population has a GPU environment, or for a wrong number of floats; [`Error::Gpu`] where
+    /// the device fails.
+    pub fn request_actions(&mut self, observations: &[f32], explore: bool) -> Result<Pending<Vec<f32>>> {
+        self.check_host("actions can be requested")?;
+        let lanes = self.config.agents as usize * self.config.environments as usize;
+        let expected = lanes * self.environment.observation_size as usize;
+        if observations.len() != expected {
+            return Err(Error::config(format!(
+                "{} floats of observations, but {expected} are needed: {} agents, {} environments, {} observations",
+                observations.len(),
+                self.config.agents,
+                self.config.environments,
+                self.environment.observation_size
+            )));
+        }
+        let device = self.device.clone();
+        if self.host.actions.is_none() {
+            self.host.actions = Some(guarded(&device, || self.action_moves())?);
+        }
+        guarded(&device, || Ok(self.submit_actions(observations, explore)))?
+            .ok_or_else(|| Error::Gpu("the buffers of the actions are gone".into()))
+    }
+
+    fn submit_actions(&self, observations: &[f32], explore: bool) -> Option<Pending<Vec<f32>>> {
+        let moves = self.host.actions.as_ref()?;
+        self.queue.write_buffer(&moves.observations, 0, bytemuck::cast_slice(observations));
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("actions") });
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("actions"), timestamp_writes: None });
+            moves.gather.record(&mut pass);
+            pass.set_bind_group(0, &self.memory.bind_group, &[]);
+            self.record_actor(&mut pass);
+            if explore {
+                moves.explore.record(&mut pass);
+                moves.advance.record(&mut pass);
+            } else {
+                moves.scatter.record(&mut pass);
+            }
+        }
+        let bytes = moves.actions.size();
+        let pending =
+            Pending::record(&self.device, &mut encoder, &moves.actions, 0..bytes, |bytes| Ok(bytemuck::pod_collect_to_vec(bytes)));
+        self.queue.submit([encoder.finish()]);
+        Some(pending)
+    }
+
+    fn action_moves(&self) -> Result<ActionMoves> {
+        let (environments, agents) = (self.config.environments, self.config.agents);
+        let buffer = |what: &str, columns: u32| {
+            let bytes = 4 * u64::from(columns) * u64::from(environments) * u64::from(agents);
+            let limits = self.device.limits();
+            if bytes > limits.max_storage_buffer_binding_size {
+                return storage(&self.device, what, bytes, "use fewer environments");
+            }
+            Ok(self.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some(what),
+                size: bytes,
+                usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
+                mapped_at_creation: false,
+            }))
+        };
+        let observations = buffer("host observations", self.environment.observation_size)?;
+        let actions = buffer("host actions", self.environment.action_size())?;
+        let transfer = |columns: u32, inside: crate::network::Matrix| Transfer {
+            rows: environments,
+            columns,
+            stride: columns,
+            agent_stride: columns * environments,
+            inside: inside.offset,
+            inside_stride: inside.stride,
+            inside_agent_stride: self.memory.sizes.activations_stride,
+            bounds: self.networks.bounds,
+            ..Transfer::zeroed()
+        };
+        let inward = transfer(self.environment.observation_size, self.rollout.observation);
+        let outward = transfer(self.environment.action_size(), self.rollout.action);
+        let step = Transfer { counts_step: 1, ..Transfer::zeroed() };
+        let movers = self.kernels.movers()?;
+        let inside = &self.memory.buffers;
+        let sizes = &self.memory.uniform;
+        let explored = [
+            (0, sizes),
+            (2, &inside.hyper_parameters),
+            (3, &inside.parameters),
+            (5, &inside.activations),
+            (7, &inside.environments),
+            (8, &inside.agent_states),
+            (OUT, &actions),
+        ];
+        Ok(ActionMoves {
+            gather: movers.bind(&self.queue, Mover::Gather, inward, agents, &[(5, &inside.activations), (IN, &observations)]),
+            scatter: movers.bind(&self.queue, Mover::Scatter, outward, agents, &[(5, &inside.activations), (OUT, &actions)]),
+            explore: movers.bind(&self.queue, Mover::Explore, outward, agents, &explored),
+            advance: movers.bind(&self.queue, Mover::Advance, step, agents, &[(0, sizes), (8, &inside.agent_states)]),
+            observations,
+            actions,
+        })
+    }
+
+    /// Puts transitions into the agents' replay rings, the oldest out first. It submits to the queue and returns; their
+    /// numbers need not match the environments', so that stored or demonstrated experience can be pushed as well.
+    ///
+    /// An agent whose transitions hold NaN or infinity stops learning, as [`Measurements`](crate::Measurements) then tell.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where the population has a GPU environment, or for arrays whose lengths do not fit each other;
+    /// [`Error::Limit`] for more at once than a buffer holds; [`Error::Gpu`] where the device fails.
+    pub fn push_transitions(&mut self, transitions: &Transitions<'_>) -> Result<()> {
+        self.check_host("transitions can be pushed")?;
+        let count = self.check_transitions(transitions)?;
+        if count == 0 {
+            return Ok(());
+        }
+        // more than the ring holds would only overwrite each other
+        let kept = count.min(self.config.replay_capacity as usize);
+        let rows = self.interleaved(transitions, count, kept);
+        let device = self.device.clone();
+        guarded(&device, || self.submit_transitions(&rows, kept as u32))?;
+        self.pushed += kept as u64;
+        Ok(())
+    }
+
+    fn submit_transitions(&mut self, rows: &[f32], count: u32) -> Result<()> {
+        let bytes = 4 * rows.len() as u64;
+        let inbox = match self.host.inbox.take() {
+            Some(inbox) if inbox.size() >= bytes => inbox,
+            // room to grow, so that batches of changing sizes do not allocate each time
+            _ => storage(&self.device, "host transitions", bytes.next_power_of_two(), "push fewer transitions at once")?,
+        };
+        self.queue.write_buffer(&inbox, 0, bytemuck::cast_slice(rows));
+        let columns = transition_stride(&self.environment);
+        let transfer = Transfer { rows: count, columns, stride: columns, agent_stride: columns * count, ..Transfer::zeroed() };
+        let (movers, agents, inside) = (self.kernels.movers()?, self.config.agents, &self.memory.buffers);
+        let states = (8, &inside.agent_states);
+        let sizes = (0, &self.memory.uniform);
+        let push = movers.bind(&self.queue, Mover::Push, transfer, agents, &[sizes, (6, &inside.replay), states, (IN, &inbox)]);
+        let advance = movers.bind(&self.queue, Mover::Advance, transfer, agents, &[sizes, states]);
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("push") });
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("push"), timestamp_writes: None });
+            push.record(&mut pass);
+            advance.record(&mut pass);
+        }
+        self.queue.submit([encoder.finish()]);
+        self.host.inbox = Some(inbox);
+        Ok(())
+    }
+
+    /// Starts the exploration noise of one environment anew, as after an episode's end (Ornstein–Uhlenbeck noise remembers).
+    ///
+    /// # Errors
+    /// [`Error::Config`] where there is no such agent or environment, or the population has a GPU environment.
+    pub fn reset_noise(&mut self, agent: u32, environment: u32) -> Result<()> {
+        self.check_host("noise can be reset")?;
+        self.check_agent(agent)?;
+        if environment >= self.config.environments {
+            return Err(Error::config(format!("there is no environment {environment}; an agent has {}", self.config.environments)));
+        }
+        let stride = u64::from(environment_stride(&self.environment));
+        let lane = u64::from(agent) * u64::from(self.config.environments) + u64::from(environment);
+        let noise = vec![0f32; self.environment.action_size() as usize];
+        let address = 4 * (lane * stride + u64::from(self.environment.state_size));
+        self.queue.write_buffer(&self.memory.buffers.environments, address, bytemuck::cast_slice(&noise));
+        Ok(())
+    }
+
+    fn check_host(&self, what: &str) -> Result<()> {
+        match self.environment.is_host() {
+            true => Ok(()),
+            false => Err(Error::config(format!(
+                "environment {} is simulated on the GPU; {what} for one from Environment::host only",
+                self.environment.name
+            ))),
+        }
+    }
+
+    /// Transitions an agent.
+    fn check_transitions(&self, transitions: &Transitions<'_>) -> Result<usize> {
+        let rows = transitions.rewards.len();
+        let agents = self.config.agents as usize;
+        if !rows.is_multiple_of(agents) {
+            return Err(Error::config(format!("{rows} rewards for {agents} agents; there must be as many for each")));
+        }
+        let observation = self.environment.observation_size as usize;
+        let action = self.environment.action_size() as usize;
+        let lengths = [
+            ("observations", transitions.observations.len(), rows * observation),
+            ("actions", transitions.actions.len(), rows * action),
+            ("next_observations", transitions.next_observations.len(), rows * observation),
+            ("terminated", transitions.terminated.len(), rows),
+        ];
+        for (what, length, needed) in lengths {
+            if length != needed {
+                return Err(Error::config(format!("{what} holds {length} numbers, but {needed} are needed for {rows} rewards")));
+            }
+        }
+        Ok(rows / agents)
+    }
+
+    /// The last `kept` of every agent's `count` transitions, as they lie in a replay ring.
+    fn interleaved(&self, transitions: &Transitions<'_>, count: usize, kept: usize) -> Vec<f32> {
+        let observation = self.environment.observation_size as usize;
+        let action = self.environment.action_size() as usize;
+        let agents = self.config.agents as usize;
+        let mut rows = Vec::with_capacity(agents * kept * (2 * observation + action + 2));
+        for row in (0..agents).flat_map(|agent| (agent + 1) * count - kept..(agent + 1) * count) {
+            rows.extend_from_slice(&transitions.observations[row * observation..][..observation]);
+            rows.extend_from_slice(&transitions.actions[row * action..][..action]);
+            rows.push(transitions.rewards[row]);
+            rows.push(if transitions.terminated[row] { 1.0 } else { 0.0 });
+            rows.extend_from_slice(&transitions.next_observations[row * observation..][..observation]);
+        }
+        rows
+    }
+}

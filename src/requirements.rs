@@ -1,0 +1,104 @@
+//! What a configuration asks of a device, for applications that open their own.
+
+use crate::config::Config;
+use crate::ddpg::{Networks, Update};
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+use crate::kernels::{Grid, Tile};
+use crate::memory::AgentState;
+use crate::network::Allocator;
+use crate::population::{environment_stride, transition_stride};
+use crate::rollout::Rollout;
+
+/// The features without which nothing works: none.
+pub fn required_features() -> wgpu::Features {
+    wgpu::Features::empty()
+}
+
+/// Features that are used where a device has them: subgroups (faster products on software drivers) and timestamps (a
+/// [`Pacer`](crate::Pacer) then measures the device's own time). Ask for those of them that the adapter offers.
+pub fn optional_features() -> wgpu::Features {
+    wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY
+}
+
+/// The limits that a population of `config` in `environment` needs: WebGPU's defaults, raised only where a buffer is
+/// larger than they allow. Pass them to `request_device`.
+///
+/// ```
+/// use ddpg_wgpu::{Config, Environment, required_limits, wgpu};
+/// let mut config = Config::default();
+/// assert_eq!(required_limits(&config, &Environment::pendulum_v1())?, wgpu::Limits::default());
+/// config.agents = 100;
+/// let limits = required_limits(&config, &Environment::pendulum_v1())?;
+/// // the replay rings: 100 agents, 100,000 transitions, 9 floats, 4 bytes
+/// assert_eq!(limits.max_storage_buffer_binding_size, 360_000_000);
+/// # Ok::<(), ddpg_wgpu::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Config`] for settings that cannot work on any device.
+pub fn required_limits(config: &Config, environment: &Environment) -> Result<wgpu::Limits> {
+    let largest = buffers(config, environment)?.into_iter().map(|(_, bytes)| bytes).max().unwrap_or_default();
+    let mut limits = wgpu::Limits::default();
+    limits.max_storage_buffer_binding_size = limits.max_storage_buffer_binding_size.max(largest);
+    limits.max_buffer_size = limits.max_buffer_size.max(largest);
+    Ok(limits)
+}
+
+/// Whether `device` offers what a population of `config` in `environment` needs.
+///
+/// # Errors
+/// [`Error::Limit`] naming the first thing that is missing, with what is needed and what is there; [`Error::Config`] for
+/// settings that cannot work on any device.
+pub fn check_device(device: &wgpu::Device, config: &Config, environment: &Environment) -> Result<()> {
+    let offered = device.limits();
+    let defaults = wgpu::Limits::default();
+    let counts = [
+        ("storage buffers a shader stage", 8, offered.max_storage_buffers_per_shader_stage),
+        ("uniform buffers a shader stage", 2, offered.max_uniform_buffers_per_shader_stage),
+        ("bind groups", 2, offered.max_bind_groups),
+        ("invocations a workgroup", defaults.max_compute_invocations_per_workgroup, offered.max_compute_invocations_per_workgroup),
+        ("bytes of workgroup memory", defaults.max_compute_workgroup_storage_size, offered.max_compute_workgroup_storage_size),
+        ("workgroups a dimension", defaults.max_compute_workgroups_per_dimension, offered.max_compute_workgroups_per_dimension),
+    ];
+    for (what, needed, offered) in counts {
+        if offered < needed {
+            return Err(limit("the kernels", format!("{needed} {what}"), format!("{offered}")));
+        }
+    }
+    let most = offered.max_storage_buffer_binding_size.min(offered.max_buffer_size);
+    for (what, bytes) in buffers(config, environment)? {
+        if bytes > most {
+            return Err(limit(&what, format!("{bytes} bytes"), format!("{most} bytes in one binding")));
+        }
+    }
+    Ok(())
+}
+
+fn limit(what: &str, needed: String, offered: String) -> Error {
+    let remedy = "request the device with the limits that ddpg_wgpu::required_limits gives, or use smaller settings".into();
+    Error::Limit { what: what.into(), needed, offered, remedy }
+}
+
+/// The large buffers and their bytes.
+fn buffers(config: &Config, environment: &Environment) -> Result<Vec<(String, u64)>> {
+    config.validate()?;
+    environment.validate()?;
+    let networks = Networks::new(config, environment);
+    // the tile decides how the work is dealt out, not how much room it takes
+    let grid = Grid { tile: Tile::Portable, workgroup_size: Tile::Portable.workgroup_size() };
+    let mut activations = Allocator { used: Update::new(config, &networks, &grid).length };
+    Rollout::new(&networks, &grid, config.environments, None, &mut activations);
+    let each = |vec4s: u32| 16 * u64::from(vec4s) * u64::from(config.agents);
+    let floats = |floats: u64| 4 * floats * u64::from(config.agents);
+    Ok(vec![
+        ("the parameters".into(), each(2 * networks.length)),
+        ("the activations".into(), each(activations.used)),
+        (
+            format!("the replay rings of {} transitions", config.replay_capacity),
+            floats(u64::from(config.replay_capacity) * u64::from(transition_stride(environment))),
+        ),
+        ("the environments".into(), floats(u64::from(config.environments) * u64::from(environment_stride(environment)))),
+        ("the counters".into(), size_of::<AgentState>() as u64 * u64::from(config.agents)),
+    ])
+}
