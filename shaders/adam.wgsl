@@ -13,6 +13,9 @@ struct AdamStep {
     network: u32,
     halted: bool,
     record: bool,
+    // gradient descent: theta <- theta - lr g, without moments
+    plain: bool,
+    blends: bool,
     // vec4 addresses of the agent's moments, of its recorded gradients, and of its online parameters
     moments: u32,
     gradients: u32,
@@ -23,7 +26,7 @@ struct AdamStep {
     one_minus_beta2: f32,
     epsilon: f32,
     weight_decay: f32,
-    // lr / (1 - beta1^t)
+    // lr / (1 - beta1^t), or lr alone
     step_size: f32,
     // 1 - beta2^t
     bias_correction2: f32,
@@ -36,7 +39,9 @@ fn adam_step(agent: u32, network: u32) -> AdamStep {
     step.agent = agent;
     step.network = network;
     step.halted = agent_states[agent].halted != 0u;
-    step.record = (sizes.flags & RECORD_GRADIENTS) != 0u;
+    step.record = (sizes.flags & RECORD_GRADIENTS) != 0u && network != COMPATIBLE;
+    step.plain = (sizes.flags & GRADIENT_DESCENT) != 0u || network == COMPATIBLE;
+    step.blends = (sizes.flags & NO_TARGETS) == 0u;
     step.moments = agent * sizes.moments_stride;
     step.gradients = step.moments + sizes.gradient_offset;
     step.parameters = agent * sizes.parameters_stride;
@@ -49,10 +54,15 @@ fn adam_step(agent: u32, network: u32) -> AdamStep {
     step.bias_correction2 = agent_states[agent].bias_correction2;
     if is_actor {
         step.weight_decay = hyper_parameters[agent].actor_weight_decay;
-        step.step_size = hyper_parameters[agent].actor_learning_rate / agent_states[agent].bias_correction1;
-    } else {
+        step.step_size = hyper_parameters[agent].actor_learning_rate;
+    } else if network == CRITIC {
         step.weight_decay = hyper_parameters[agent].critic_weight_decay;
-        step.step_size = hyper_parameters[agent].critic_learning_rate / agent_states[agent].bias_correction1;
+        step.step_size = hyper_parameters[agent].critic_learning_rate;
+    } else {
+        step.step_size = hyper_parameters[agent].compatible_learning_rate;
+    }
+    if !step.plain {
+        step.step_size /= agent_states[agent].bias_correction1;
     }
     return step;
 }
@@ -73,17 +83,26 @@ fn apply_gradient(step: AdamStep, index: u32, gradient: vec4f, decays: bool) {
     if decays {
         g = fma(vec4f(step.weight_decay), parameter, g);
     }
-    let m = fma(vec4f(step.beta1), moments[first], step.one_minus_beta1 * g);
-    let v = fma(vec4f(step.beta2), moments[second], step.one_minus_beta2 * g * g);
-    let root = sqrt(v / step.bias_correction2);
-    let stepped = parameter - step.step_size * m / (root + step.epsilon);
+    var m = vec4f();
+    var v = vec4f();
+    var change = g;
+    if !step.plain {
+        m = fma(vec4f(step.beta1), moments[first], step.one_minus_beta1 * g);
+        v = fma(vec4f(step.beta2), moments[second], step.one_minus_beta2 * g * g);
+        change = m / (sqrt(v / step.bias_correction2) + step.epsilon);
+    }
+    let stepped = parameter - step.step_size * change;
     if !all_finite(stepped) || !all_finite(v) {
         halt(step.agent, select(HALTED_CRITIC_GRADIENT, HALTED_ACTOR_GRADIENT, step.network == ACTOR), agent_states[step.agent].updates);
         return;
     }
-    moments[first] = m;
-    moments[second] = v;
+    if !step.plain {
+        moments[first] = m;
+        moments[second] = v;
+    }
     parameters[online] = stepped;
-    let blended = online + sizes.target_offset;
-    parameters[blended] = blend_target(stepped, parameters[blended], step.blend);
+    if step.blends {
+        let blended = online + sizes.target_offset;
+        parameters[blended] = blend_target(stepped, parameters[blended], step.blend);
+    }
 }

@@ -31,6 +31,7 @@ fn temporal_difference(operation: Operation, agent: u32, lane: u32) {
     let slice = agent * sizes.activations_stride;
     let gamma = hyper_parameters[agent].gamma;
     let count = 1.0 / f32(max(rows, 1u));
+    let factor = select(2.0, 1.0, (operation.flags & DELTA_RULE) != 0u);
     var sums = vec4f(0.0, 0.0, 0.0, LOWEST);
     for (var r = lane; r < rows; r += WORKGROUP_SIZE) {
         let at = slice + operation.statistics + r;
@@ -41,10 +42,15 @@ fn temporal_difference(operation: Operation, agent: u32, lane: u32) {
         let td_target = reward + select(gamma * next_value, 0.0, terminated != 0.0);
         let td_error = td_target - value;
         activations[at] = vec4f(reward, terminated, td_target, td_error);
-        activations[slice + operation.output + r * operation.output_stride] = vec4f(-2.0 * td_error * count, 0.0, 0.0, 0.0);
+        activations[slice + operation.output + r * operation.output_stride] = vec4f(-factor * td_error * count, 0.0, 0.0, 0.0);
         sums = vec4f(sums.xyz + vec3f(td_error * td_error, value, abs(td_error)), max(sums.w, value));
     }
-    let totals = reduce_workgroup(sums, lane);
+    measure_critic(agent, reduce_workgroup(sums, lane), count, lane);
+}
+
+// `totals`: sums of squared TD errors, values and absolute TD errors, and the largest value. Unless they are not finite,
+// the update begins here.
+fn measure_critic(agent: u32, totals: vec4f, count: f32, lane: u32) {
     if lane == 0u && agent_states[agent].halted == 0u {
         if !is_finite(totals.x) || !is_finite(totals.y) {
             halt(agent, HALTED_LOSS, agent_states[agent].updates + 1u);

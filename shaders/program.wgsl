@@ -21,6 +21,10 @@ const SOFT_UPDATE: u32 = 14u;
 const RESET_ENVIRONMENTS: u32 = 15u;
 const STEP_ENVIRONMENTS: u32 = 16u;
 const CLEAR_MEASUREMENTS: u32 = 17u;
+const FOLLOWED_ACTION: u32 = 18u;
+const TANGENT_RECTIFIED: u32 = 19u;
+const TANGENT_TANH: u32 = 20u;
+const COMPATIBLE_DIFFERENCE: u32 = 21u;
 
 fn is(operation: Operation, kind: u32) -> bool {
     return (KINDS & (1u << kind)) != 0u && operation.kind == kind;
@@ -45,6 +49,10 @@ fn execute(operation: Operation, agent: u32, unit: u32, lane: u32) {
     if is(operation, RESET_ENVIRONMENTS) { reset_environments(operation, agent, unit, lane); }
     if is(operation, STEP_ENVIRONMENTS) { step_environments(operation, agent, lane); }
     if is(operation, CLEAR_MEASUREMENTS) { clear_measurements(agent, lane); }
+    if is(operation, FOLLOWED_ACTION) { take_followed_actions(operation, agent, unit, lane); }
+    if is(operation, TANGENT_RECTIFIED) { tangent_forward(operation, agent, unit, lane, RECTIFIED); }
+    if is(operation, TANGENT_TANH) { tangent_forward(operation, agent, unit, lane, SCALED_TANH); }
+    if is(operation, COMPATIBLE_DIFFERENCE) { compatible_difference(operation, agent, lane); }
 }
 
 // After the host has copied the measurements: start their sums anew.

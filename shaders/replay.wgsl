@@ -18,6 +18,34 @@ fn advance_ring(agent: u32, count: u32) {
     agent_states[agent].replay_length = min(agent_states[agent].replay_length + count, sizes.replay_capacity);
 }
 
+// Where the transition of environment `lane` went `steps_ago` steps ago; 1 is the last one.
+fn recent_slot(agent: u32, lane: u32, steps_ago: u32) -> u32 {
+    return (agent_states[agent].replay_head + sizes.replay_capacity - steps_ago * sizes.environments + lane) % sizes.replay_capacity;
+}
+
+// Sarsa's next action: where the step before the last and the last belong to one episode, the action that was really
+// taken replaces mu(s') in `output` [rows, action]. Where an episode was cut between them, mu(s') stays.
+fn take_followed_actions(operation: Operation, agent: u32, unit: u32, lane: u32) {
+    let row = unit * WORKGROUP_SIZE + lane;
+    if row >= operation.rows {
+        return;
+    }
+    let before = transition_address(agent, recent_slot(agent, row, 2u));
+    let followed = transition_address(agent, recent_slot(agent, row, 1u));
+    let o = sizes.observation_size;
+    let a = sizes.action_size;
+    var same = true;
+    for (var i = 0u; i < o; i++) {
+        same = same && replay[before + o + a + 2u + i] == replay[followed + i];
+    }
+    if same {
+        let action = agent * sizes.activations_stride + operation.output + row * operation.output_stride;
+        for (var i = 0u; i < a; i++) {
+            scatter(action, i, replay[followed + o + i]);
+        }
+    }
+}
+
 fn scatter(base: u32, column: u32, value: f32) {
     activations[base + column / 4u][column % 4u] = value;
 }
@@ -31,6 +59,7 @@ fn scatter(base: u32, column: u32, value: f32) {
 fn sample_minibatch(operation: Operation, agent: u32, unit: u32, lane: u32) {
     let row = unit * WORKGROUP_SIZE + lane;
     let length = agent_states[agent].replay_length;
+    let latest = (operation.flags & LATEST_STEP) != 0u;
     let rows = min(length, operation.rows);
     if row == 0u {
         agent_states[agent].rows = rows;
@@ -40,7 +69,10 @@ fn sample_minibatch(operation: Operation, agent: u32, unit: u32, lane: u32) {
     }
     let h = hyper_parameters[agent];
     let bits = philox(vec4u(agent_states[agent].updates, row, PURPOSE_SAMPLE, 0u), vec2u(h.seed_low, h.seed_high));
-    let slot = select(index_from_bits(bits.x, length), row, length < operation.rows);
+    var slot = select(index_from_bits(bits.x, length), row, length < operation.rows);
+    if latest {
+        slot = recent_slot(agent, row, select(1u, 2u, (operation.flags & PREVIOUS_STEP) != 0u));
+    }
     let from_address = transition_address(agent, slot);
     let slice = agent * sizes.activations_stride;
     let observation = slice + operation.output + row * operation.output_stride;

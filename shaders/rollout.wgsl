@@ -71,6 +71,9 @@ fn reset_environments(operation: Operation, agent: u32, unit: u32, lane: u32) {
     for (var i = STATE_SIZE; i < sizes.environment_stride; i++) {
         environments[address + i] = 0.0;
     }
+    for (var i = 0u; i < ACTION_SIZE; i++) {
+        environments[address + STATE_SIZE + i] = first_noise(agent);
+    }
     if !store_observation(operation, agent, e, environment_observe(state)) {
         halt(agent, HALTED_ENVIRONMENT, agent_states[agent].updates);
     }
@@ -127,7 +130,7 @@ fn step_environment(operation: Operation, agent: u32, e: u32) {
                 let bits = philox(vec4u(step, e, PURPOSE_NOISE, i), agent_key(agent));
                 let noise = next_noise(agent, environments[noise_address + i], normal_pair_from_bits(bits.xy).x);
                 environments[noise_address + i] = noise;
-                wanted = mu + noise_in_action_units(agent, noise, scale);
+                wanted = mu + noise_in_action_units(agent, noise, scale, step);
             }
         }
         action[i] = clamp(wanted, centre - scale, centre + scale);
@@ -176,7 +179,7 @@ fn step_environment(operation: Operation, agent: u32, e: u32) {
         environments[tail + EPISODE_LENGTH] = 0.0;
         if (sizes.flags & RESET_NOISE) != 0u {
             for (var i = 0u; i < ACTION_SIZE; i++) {
-                environments[noise_address + i] = 0.0;
+                environments[noise_address + i] = first_noise(agent);
             }
         }
         let first = begin_episode(operation, agent, e, step + 1u);
@@ -190,17 +193,23 @@ fn step_environment(operation: Operation, agent: u32, e: u32) {
     }
 }
 
-// In the order of the environments, by one invocation, so that the log is the same in every run.
+// In the order of the environments, by one invocation, so that the log is the same in every run. Episodes that end in
+// the same step share the mean of the largest values: it is over the updates since an earlier step ended one.
 fn log_episodes(operation: Operation, agent: u32) {
+    let updates = agent_states[agent].updates;
+    let taken = updates - agent_states[agent].episode_began;
+    let maximum_value = select(0.0, agent_states[agent].episode_maximum_value / f32(max(taken, 1u)), taken > 0u);
     for (var e = 0u; e < operation.rows; e++) {
         let tail = environment_address(agent, e) + STATE_SIZE + ACTION_SIZE;
         let length = environments[tail + FINISHED_LENGTH];
         if length > 0.0 {
             let episode = agent_states[agent].episodes;
-            agent_states[agent].log[episode % EPISODE_LOG] = vec4f(environments[tail + FINISHED_RETURN], length, agent_states[agent].episode_maximum_value, f32(agent_states[agent].updates));
+            agent_states[agent].log[episode % EPISODE_LOG] = vec4f(environments[tail + FINISHED_RETURN], length, maximum_value, f32(updates));
+            agent_states[agent].log_steps[episode % EPISODE_LOG] = agent_states[agent].steps + 1u;
             agent_states[agent].episodes = episode + 1u;
-            agent_states[agent].episode_maximum_value = 0.0;
             environments[tail + FINISHED_LENGTH] = 0.0;
         }
     }
+    agent_states[agent].episode_maximum_value = 0.0;
+    agent_states[agent].episode_began = updates;
 }

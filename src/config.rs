@@ -2,6 +2,50 @@
 
 use crate::error::{Error, Result};
 
+/// Which deterministic policy gradient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+pub enum Algorithm {
+    /// Target networks for both actor and critic (Lillicrap et al. 2016, Algorithm 1).
+    Ddpg,
+    /// On-policy deterministic actor-critic: a Sarsa critic that bootstraps from the action taken next (Silver et al.
+    /// 2014, equations 11–13).
+    OnPolicy,
+    /// Off-policy deterministic actor-critic, OPDAC: a Q-learning critic that bootstraps from μ(s') (Silver et al. 2014,
+    /// equations 16–18).
+    OffPolicy,
+    /// COPDAC-Q: off-policy, with a critic that is linear in features compatible with the policy (Silver et al. 2014,
+    /// equations 19–22). The critic's hidden layers are a fixed basis φ(s); only its last layer, v, learns.
+    Compatible,
+}
+
+impl Algorithm {
+    /// Whether target networks exist.
+    pub fn has_targets(self) -> bool {
+        self == Algorithm::Ddpg
+    }
+}
+
+/// How a gradient becomes a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+pub enum Optimizer {
+    /// Kingma & Ba 2015, Algorithm 1.
+    Adam,
+    /// θ ← θ − αg, as the algorithms of Silver et al. 2014 are written.
+    GradientDescent,
+}
+
+/// Where a minibatch comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+pub enum Minibatch {
+    /// Drawn uniformly from the replay ring.
+    Replay,
+    /// The last step of every environment, each used once: `environments` rows.
+    Latest,
+}
+
 /// Where batch normalisation is applied (Ioffe & Szegedy 2015).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
@@ -63,7 +107,55 @@ pub enum Exploration {
         theta: f32,
         /// Time between two steps.
         dt: f32,
+        /// Where the process starts, x₀.
+        #[cfg_attr(feature = "serde", serde(default))]
+        start: f32,
     },
+    /// c/(1 + episode), the same at every step and always positive; `episode` counts the agent's finished episodes.
+    DecayingOffset {
+        /// Its size c in the first episode.
+        initial: f32,
+    },
+    /// c/(1 + episode) N(0, 1), independent at each step: the zero-mean variant of the decaying offset.
+    DecayingGaussian {
+        /// Its standard deviation c in the first episode.
+        initial: f32,
+    },
+}
+
+/// What the exploration noise is multiplied by as training goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case", tag = "kind"))]
+pub enum NoiseSchedule {
+    /// 1 throughout.
+    #[default]
+    Constant,
+    /// From 1 in a straight line to `last`, which it keeps.
+    Linear {
+        /// The factor at the end.
+        last: f32,
+        /// Environment steps an agent until then.
+        steps: f32,
+    },
+    /// 2^(−t/half_life) after t environment steps, but not below `least`.
+    Exponential {
+        /// The least factor.
+        least: f32,
+        /// Environment steps an agent until the factor has halved.
+        half_life: f32,
+    },
+}
+
+impl NoiseSchedule {
+    /// The factor after `steps` environment steps of the agent, in float64: the reference of `noise_factor` in
+    /// `shaders/exploration.wgsl`.
+    pub fn reference(self, steps: f64) -> f64 {
+        match self {
+            NoiseSchedule::Constant => 1.0,
+            NoiseSchedule::Linear { last, steps: span } => 1.0 + (f64::from(last) - 1.0) * (steps / f64::from(span)).min(1.0),
+            NoiseSchedule::Exponential { least, half_life } => (-steps / f64::from(half_life)).exp2().max(f64::from(least)),
+        }
+    }
 }
 
 /// A named set of defaults.
@@ -77,11 +169,17 @@ pub enum Preset {
     Paper,
     /// The numbers of the 2017 TensorFlow program this project started from.
     Seed,
+    /// On-policy deterministic actor-critic (Silver et al. 2014, equations 11–13).
+    OnPolicy,
+    /// Off-policy deterministic actor-critic, OPDAC (equations 16–18), with a replay ring.
+    OffPolicy,
+    /// COPDAC-Q (equations 19–22).
+    CopdacQ,
 }
 
 impl Preset {
     /// All presets.
-    pub const ALL: [Preset; 3] = [Preset::Modern, Preset::Paper, Preset::Seed];
+    pub const ALL: [Preset; 6] = [Preset::Modern, Preset::Paper, Preset::Seed, Preset::OnPolicy, Preset::OffPolicy, Preset::CopdacQ];
 
     /// The name used on the command line and in files.
     pub fn name(self) -> &'static str {
@@ -89,6 +187,9 @@ impl Preset {
             Preset::Modern => "modern",
             Preset::Paper => "paper",
             Preset::Seed => "seed",
+            Preset::OnPolicy => "on-policy",
+            Preset::OffPolicy => "off-policy",
+            Preset::CopdacQ => "copdac-q",
         }
     }
 }
@@ -115,6 +216,12 @@ pub struct Config {
     pub environments: u32,
     /// Seed of the first agent.
     pub seed: u64,
+    /// Which deterministic policy gradient.
+    pub algorithm: Algorithm,
+    /// How a gradient becomes a step.
+    pub optimizer: Optimizer,
+    /// Where a minibatch comes from.
+    pub minibatch: Minibatch,
     /// Environment steps an agent, over all its environments.
     pub steps: u64,
     /// Widths of the actor's hidden layers.
@@ -127,6 +234,10 @@ pub struct Config {
     pub hidden_initialization: Initialization,
     /// Output layers start uniform in ± this.
     pub output_initialization: f32,
+    /// COPDAC-Q's fixed basis: standard deviation of its weights, each divided by the observation's scale.
+    pub basis_weights: f32,
+    /// COPDAC-Q's fixed basis: its biases are uniform in ± this.
+    pub basis_biases: f32,
     /// Where batch normalisation is applied.
     pub batch_norm: BatchNorm,
     /// Statistics of the online networks while they learn.
@@ -143,6 +254,8 @@ pub struct Config {
     pub actor_learning_rate: f32,
     /// Adam's step size for the critic.
     pub critic_learning_rate: f32,
+    /// Step size of COPDAC-Q's compatible parameters w; of no effect elsewhere.
+    pub compatible_learning_rate: f32,
     /// Decay of Adam's first moment.
     pub adam_beta1: f64,
     /// Decay of Adam's second moment.
@@ -175,6 +288,8 @@ pub struct Config {
     pub random_steps: u32,
     /// Exploration noise.
     pub exploration: Exploration,
+    /// What the noise is multiplied by as training goes on.
+    pub noise_schedule: NoiseSchedule,
     /// Noise counts in half action ranges (true) or in units of the action (false).
     pub relative_noise: bool,
     /// Ornstein–Uhlenbeck noise starts anew with each episode.
@@ -200,12 +315,17 @@ impl Config {
             agents: 1,
             environments: 1,
             seed: 1,
+            algorithm: Algorithm::Ddpg,
+            optimizer: Optimizer::Adam,
+            minibatch: Minibatch::Replay,
             steps: 2_500_000,
             actor_hidden: vec![400, 300],
             critic_hidden: vec![400, 300],
             action_layer: 2,
             hidden_initialization: Initialization::FanIn,
             output_initialization: 3e-3,
+            basis_weights: 4.0,
+            basis_biases: 4.0,
             batch_norm: BatchNorm::InputAndHidden,
             online_statistics: Statistics::Batch,
             target_statistics: Statistics::Batch,
@@ -214,6 +334,7 @@ impl Config {
             batch_norm_decay: 0.99,
             actor_learning_rate: 1e-4,
             critic_learning_rate: 1e-3,
+            compatible_learning_rate: 1e-3,
             adam_beta1: 0.9,
             adam_beta2: 0.999,
             adam_epsilon: 1e-8,
@@ -229,7 +350,8 @@ impl Config {
             partial_batches: false,
             updates_per_iteration: 1,
             random_steps: 0,
-            exploration: Exploration::OrnsteinUhlenbeck { sigma: 0.2, theta: 0.15, dt: 1.0 },
+            exploration: Exploration::OrnsteinUhlenbeck { sigma: 0.2, theta: 0.15, dt: 1.0, start: 0.0 },
+            noise_schedule: NoiseSchedule::Constant,
             relative_noise: true,
             reset_noise: true,
             store_unclipped_actions: false,
@@ -249,7 +371,7 @@ impl Config {
                 critic_weight_decay: 0.0,
                 initial_blend: 1e-3,
                 learning_starts: 65,
-                exploration: Exploration::OrnsteinUhlenbeck { sigma: 0.3, theta: 0.15, dt: 1e-2 },
+                exploration: Exploration::OrnsteinUhlenbeck { sigma: 0.3, theta: 0.15, dt: 1e-2, start: 0.0 },
                 relative_noise: false,
                 reset_noise: false,
                 store_unclipped_actions: true,
@@ -259,7 +381,7 @@ impl Config {
             },
             Preset::Modern => Config {
                 environments: 16,
-                steps: 96_000,
+                steps: 72_000,
                 actor_hidden: vec![64, 64],
                 critic_hidden: vec![64, 64],
                 action_layer: 1,
@@ -276,12 +398,80 @@ impl Config {
                 exploration: Exploration::Gaussian { sigma: 0.2 },
                 ..paper
             },
+            Preset::OnPolicy => of_2014(paper),
+            Preset::OffPolicy => Config {
+                environments: 8,
+                steps: 160_000,
+                algorithm: Algorithm::OffPolicy,
+                minibatch: Minibatch::Replay,
+                replay_capacity: 100_000,
+                ..of_2014(paper)
+            },
+            Preset::CopdacQ => Config {
+                algorithm: Algorithm::Compatible,
+                critic_hidden: vec![256],
+                critic_learning_rate: 4e-3,
+                compatible_learning_rate: 3e-2,
+                ..of_2014(paper)
+            },
         }
     }
 
     /// Rollouts (steps of all environments) that `steps` amounts to.
     pub fn iterations(&self) -> u64 {
         self.steps.div_ceil(u64::from(self.environments))
+    }
+
+    /// Steps after which an episode in `environment` is truncated.
+    pub fn time_limit(&self, environment: &crate::Environment) -> u32 {
+        match self.maximum_episode_length {
+            0 => environment.time_limit,
+            limit => limit.min(environment.time_limit),
+        }
+    }
+
+    /// Rows of a minibatch.
+    pub fn minibatch_rows(&self) -> u32 {
+        match self.minibatch {
+            Minibatch::Replay => self.batch_size,
+            Minibatch::Latest => self.environments,
+        }
+    }
+
+    /// Transitions the ring must hold before an update is possible.
+    pub(crate) fn transitions_needed(&self) -> u32 {
+        match (self.minibatch, self.algorithm) {
+            // the action taken next is known one step later
+            (Minibatch::Latest, Algorithm::OnPolicy) => 2 * self.environments,
+            (Minibatch::Latest, _) => self.environments,
+            (Minibatch::Replay, _) if self.partial_batches => 1,
+            (Minibatch::Replay, _) => self.batch_size,
+        }
+    }
+
+    fn validate_algorithm(&self) -> Result<()> {
+        check(self.algorithm.has_targets() || self.batch_norm == BatchNorm::None, || {
+            format!(
+                "batch_norm is {:?}, but the algorithms of Silver et al. 2014 have none: use batch_norm none or algorithm ddpg",
+                self.batch_norm
+            )
+        })?;
+        check(self.algorithm != Algorithm::OnPolicy || self.minibatch == Minibatch::Latest, || {
+            "the on-policy algorithm learns from the latest step only: use minibatch latest, or algorithm off-policy with replay".into()
+        })?;
+        check(self.minibatch == Minibatch::Replay || self.replay_capacity >= 2 * self.environments, || {
+            format!(
+                "replay_capacity ({}) is less than two steps of all environments ({}), which minibatch latest needs",
+                self.replay_capacity,
+                2 * self.environments
+            )
+        })?;
+        check(self.minibatch == Minibatch::Replay || self.updates_per_iteration == 1, || {
+            format!(
+                "updates_per_iteration is {}, but the latest step can be used once only: use 1, or minibatch replay",
+                self.updates_per_iteration
+            )
+        })
     }
 
     /// Refuses what cannot work, whatever the device.
@@ -307,11 +497,12 @@ impl Config {
                 check(width <= 65_536, || format!("{name}: layer {} has width {width}; at most 65536 is supported", layer + 1))?;
             }
         }
+        self.validate_algorithm()?;
         let layers = self.critic_hidden.len() as u32;
         check((1..=layers).contains(&self.action_layer), || {
             format!("action_layer is {}, but the critic has {layers} hidden layers: choose from 1 to {layers}", self.action_layer)
         })?;
-        check(self.batch_size <= self.replay_capacity, || {
+        check(self.minibatch == Minibatch::Latest || self.batch_size <= self.replay_capacity, || {
             format!("batch_size ({}) exceeds replay_capacity ({})", self.batch_size, self.replay_capacity)
         })?;
         check(self.environments <= self.replay_capacity, || {
@@ -338,9 +529,12 @@ impl Config {
         let not_negative = [
             ("actor_learning_rate", self.actor_learning_rate),
             ("critic_learning_rate", self.critic_learning_rate),
+            ("compatible_learning_rate", self.compatible_learning_rate),
             ("actor_weight_decay", self.actor_weight_decay),
             ("critic_weight_decay", self.critic_weight_decay),
             ("output_initialization", self.output_initialization),
+            ("basis_weights", self.basis_weights),
+            ("basis_biases", self.basis_biases),
         ];
         for (name, value) in not_negative {
             check(value >= 0.0 && value.is_finite(), || format!("{name} is {value}; it must be finite and not negative"))?;
@@ -359,17 +553,54 @@ impl Config {
                 format!("hidden_initialization has a standard deviation of {deviation}; it must be finite and above 0")
             })?;
         }
+        self.validate_noise()
+    }
+
+    fn validate_noise(&self) -> Result<()> {
         let noise = match self.exploration {
             Exploration::None => vec![],
             Exploration::Gaussian { sigma } => vec![("exploration sigma", sigma)],
-            Exploration::OrnsteinUhlenbeck { sigma, theta, dt } => {
+            Exploration::DecayingOffset { initial } | Exploration::DecayingGaussian { initial } => vec![("exploration initial", initial)],
+            Exploration::OrnsteinUhlenbeck { sigma, theta, dt, start } => {
+                check(start.is_finite(), || format!("exploration start is {start}; it must be finite"))?;
                 vec![("exploration sigma", sigma), ("exploration theta", theta), ("exploration dt", dt)]
             }
         };
         for (name, value) in noise {
             check(value >= 0.0 && value.is_finite(), || format!("{name} is {value}; it must be finite and not negative"))?;
         }
-        Ok(())
+        let (factor, span) = match self.noise_schedule {
+            NoiseSchedule::Constant => return Ok(()),
+            NoiseSchedule::Linear { last, steps } => (("noise_schedule last", last), ("noise_schedule steps", steps)),
+            NoiseSchedule::Exponential { least, half_life } => (("noise_schedule least", least), ("noise_schedule half_life", half_life)),
+        };
+        let ((name, factor), (span_name, span)) = (factor, span);
+        check(factor >= 0.0 && factor.is_finite(), || format!("{name} is {factor}; it must be finite and not negative"))?;
+        check(span > 0.0 && span.is_finite(), || format!("{span_name} is {span}; it must be finite and above 0"))
+    }
+}
+
+/// The on-policy preset. Silver et al. 2014 print no numbers for networks such as these: they were found over five seeds.
+/// Without target networks a longer horizon diverges on Pendulum, and so do larger steps.
+fn of_2014(paper: Config) -> Config {
+    Config {
+        environments: 64,
+        steps: 1_280_000,
+        algorithm: Algorithm::OnPolicy,
+        optimizer: Optimizer::GradientDescent,
+        minibatch: Minibatch::Latest,
+        actor_hidden: vec![64, 64],
+        critic_hidden: vec![64, 64],
+        action_layer: 1,
+        batch_norm: BatchNorm::None,
+        actor_learning_rate: 1e-3,
+        critic_learning_rate: 5e-3,
+        critic_weight_decay: 0.0,
+        gamma: 0.9,
+        replay_capacity: 128,
+        learning_starts: 128,
+        exploration: Exploration::Gaussian { sigma: 0.2 },
+        ..paper
     }
 }
 

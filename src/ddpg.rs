@@ -1,6 +1,6 @@
 //! The learn program: one DDPG update (Lillicrap et al. 2016, Algorithm 1), written in the order of the paper.
 
-use crate::config::Config;
+use crate::config::{Algorithm, Config, Minibatch};
 use crate::kernels::{Grid, Kernel};
 use crate::network::{Activations, Allocator, Builder, Gradients, Matrix, Mode, Network, Pass, vec4s};
 use crate::program::{Access, Operation, Step, Steps, flag};
@@ -61,7 +61,7 @@ pub(crate) struct Update {
 impl Update {
     /// Lays out the activations of an update and writes its steps.
     pub fn new(config: &Config, networks: &Networks, kernels: &Grid) -> Self {
-        let rows = config.batch_size;
+        let rows = config.minibatch_rows();
         let Networks { actor, critic, bounds, length: target_offset } = networks;
         let (bounds, target_offset) = (*bounds, *target_offset);
         let mut memory = Allocator::default();
@@ -101,8 +101,9 @@ impl Update {
         };
         let follow = online(config.update_running_statistics);
         let leave = online(false);
+        // the algorithms of 2014 bootstrap from the networks as they are
         let target = Pass {
-            parameters: target_offset,
+            parameters: if config.algorithm.has_targets() { target_offset } else { 0 },
             mode: Mode::Learning { statistics: config.target_statistics, update_running: false },
             ..leave
         };
@@ -113,13 +114,17 @@ impl Update {
 
         let mut steps = Vec::new();
         // sample a minibatch of transitions (s, a, r, s')
-        steps.push(sample(kernels, observation, next_observation, action, rewards, enters_first.then_some(policy_observation)));
+        steps.push(sample(config, kernels, observation, next_observation, action, rewards, enters_first.then_some(policy_observation)));
         // y = r + gamma (1 - terminated) Q'(s', mu'(s'))
         actor_builder.forward(&mut steps, target, next_observation, &target_actor, Some(target_action));
+        if config.algorithm == Algorithm::OnPolicy {
+            // Sarsa: Q(s', a') with the action that was taken
+            steps.push(followed_action(kernels, target_action));
+        }
         critic_builder.forward(&mut steps, target, next_observation, &target_critic, None);
         // update the critic by minimising the mean of (y - Q(s, a))^2
         critic_builder.forward(&mut steps, follow, observation, &critic_pass, None);
-        steps.push(temporal_difference(output(&critic_pass), output(&target_critic), rewards, last(&critic_gradients)));
+        steps.push(temporal_difference(config, output(&critic_pass), output(&target_critic), rewards, last(&critic_gradients)));
         critic_builder.backward_hidden(&mut steps, leave, &critic_pass, &critic_gradients, 0, true);
         critic_builder.backward_parameters(&mut steps, leave, &critic_pass, &critic_gradients);
         // update the actor along grad_a Q(s, mu(s)) grad mu(s), through the critic as it is now
@@ -150,7 +155,8 @@ impl Update {
     }
 }
 
-fn sample(
+pub(crate) fn sample(
+    config: &Config,
     kernels: &Grid,
     observation: Matrix,
     next_observation: Matrix,
@@ -163,6 +169,11 @@ fn sample(
     Step {
         operation: Operation {
             kind: Kernel::Sample as u32,
+            flags: match (config.minibatch, config.algorithm) {
+                (Minibatch::Replay, _) => 0,
+                (Minibatch::Latest, Algorithm::OnPolicy) => flag::LATEST_STEP | flag::PREVIOUS_STEP,
+                (Minibatch::Latest, _) => flag::LATEST_STEP,
+            },
             units: observation.rows.div_ceil(kernels.workgroup_size),
             rows: observation.rows,
             output: observation.offset,
@@ -181,12 +192,12 @@ fn sample(
     }
 }
 
-fn temporal_difference(value: Matrix, target_value: Matrix, rewards: Matrix, d_value: Matrix) -> Step {
+fn temporal_difference(config: &Config, value: Matrix, target_value: Matrix, rewards: Matrix, d_value: Matrix) -> Step {
     Step {
         operation: Operation {
             kind: Kernel::TemporalDifference as u32,
             units: 1,
-            flags: flag::MINIBATCH_ROWS,
+            flags: flag::MINIBATCH_ROWS | if config.algorithm.has_targets() { 0 } else { flag::DELTA_RULE },
             rows: value.rows,
             input: value.offset,
             input_stride: value.stride,
@@ -199,6 +210,21 @@ fn temporal_difference(value: Matrix, target_value: Matrix, rewards: Matrix, d_v
         },
         reads: vec![value.access(), target_value.access(), rewards.access(), Access::Agent],
         writes: vec![rewards.access(), d_value.access(), Access::Agent],
+    }
+}
+
+fn followed_action(kernels: &Grid, action: Matrix) -> Step {
+    Step {
+        operation: Operation {
+            kind: Kernel::FollowedAction as u32,
+            units: action.rows.div_ceil(kernels.workgroup_size),
+            rows: action.rows,
+            output: action.offset,
+            output_stride: action.stride,
+            ..Default::default()
+        },
+        reads: vec![Access::Agent],
+        writes: vec![action.access()],
     }
 }
 

@@ -3,7 +3,8 @@
 use crate::error::{Error, Result};
 use crate::memory::{AgentState, Memory, RoleBuffers, Sizes, read_blocking, storage, wait_blocking};
 use crate::network::Allocator;
-use crate::population::{Population, environment_stride, time_limit};
+use crate::population::{Population, environment_stride};
+use crate::program::Program;
 use crate::rollout::Rollout;
 use crate::trainer::Trainer;
 use bytemuck::Zeroable;
@@ -76,62 +77,23 @@ fn evaluate(population: &Population, episodes: u32, seed: u32) -> Result<Vec<Eva
             "environment {name} is simulated on the host: evaluate there, with request_actions and no exploration"
         )));
     }
-    let agents = population.config.agents;
-    let limit = time_limit(&population.config, &population.environment);
-    let probe = |environments| {
-        let mut activations = Allocator::default();
-        let rollout = Rollout::new(&population.networks, &population.kernels, environments, Some(seed), &mut activations);
-        (rollout, activations.used)
-    };
-    let bytes_an_episode = 16 * u64::from(probe(1).1) * u64::from(agents);
-    let at_once = (ACTIVATION_BYTES / bytes_an_episode).clamp(1, u64::from(episodes)) as u32;
-    let (rollout, activations) = probe(at_once);
-    let mut table = Vec::new();
-    let reset = rollout.reset.schedule(&mut table);
-    let step = rollout.steps.schedule(&mut table);
-    let (device, queue) = (&population.device, &population.queue);
-    let stride = environment_stride(&population.environment);
-    let each = |floats: u64, what| storage(device, what, 4 * floats * u64::from(agents), "evaluate fewer agents at once");
-    let floats_environments = u64::from(stride) * u64::from(at_once);
-    let buffers = RoleBuffers {
-        parameters: population.memory.buffers.parameters.clone(),
-        hyper_parameters: population.memory.buffers.hyper_parameters.clone(),
-        moments: each(4, "evaluation moments")?,
-        activations: each(4 * u64::from(activations), "evaluation activations")?,
-        replay: each(4, "evaluation replay")?,
-        environments: each(floats_environments, "evaluation environments")?,
-        agent_states: each(size_of::<AgentState>() as u64 / 4, "evaluation counters")?,
-    };
-    queue.write_buffer(&buffers.agent_states, 0, bytemuck::cast_slice(&vec![AgentState::zeroed(); agents as usize]));
-    let sizes =
-        Sizes { environments: at_once, activations_stride: activations, replay_capacity: 1, time_limit: limit, ..population.memory.sizes };
-    let memory = Memory::new(device, queue, &population.kernels, sizes, &table, buffers);
-
-    let mut returns = vec![Vec::with_capacity(episodes as usize); agents as usize];
-    let finished = (population.environment.state_size + population.environment.action_size()) as usize + 2;
-    for _ in 0..episodes.div_ceil(at_once) {
-        let mut left = limit;
+    let stage = Stage::new(population, episodes, seed)?;
+    let mut returns = vec![Vec::with_capacity(episodes as usize); population.config.agents as usize];
+    for _ in 0..episodes.div_ceil(stage.environments) {
+        let mut left = stage.limit;
         while left > 0 {
             let now = left.min(STEPS_A_SUBMISSION);
-            let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("evaluate") });
-            {
-                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("evaluate"), timestamp_writes: None });
-                pass.set_bind_group(0, &memory.bind_group, &[]);
-                if left == limit {
-                    reset.record(&mut pass, &population.kernels, &memory.table, agents);
-                }
-                for _ in 0..now {
-                    step.record(&mut pass, &population.kernels, &memory.table, agents);
-                }
+            let mut encoder = stage.encoder();
+            if left == stage.limit {
+                stage.record(&stage.reset, &mut encoder, 1);
             }
-            queue.submit([encoder.finish()]);
-            wait_blocking(device)?;
+            stage.record(&stage.step, &mut encoder, now);
+            population.queue.submit([encoder.finish()]);
+            wait_blocking(&population.device)?;
             left -= now;
         }
-        let bytes = 4 * floats_environments * u64::from(agents);
-        let environments: Vec<f32> = read_blocking(device, queue, &memory.buffers.environments, 0..bytes)?;
-        for (agent, environments) in environments.chunks(floats_environments as usize).enumerate() {
-            returns[agent].extend(environments.chunks(stride as usize).map(|environment| environment[finished]));
+        for (agent, environments) in stage.read_blocking()?.chunks(stage.floats()).enumerate() {
+            returns[agent].extend(environments.chunks(stage.stride).map(|environment| environment[stage.tail + FINISHED_RETURN]));
         }
     }
     let evaluations = returns.into_iter().enumerate().map(|(agent, mut returns)| {
@@ -139,4 +101,87 @@ fn evaluate(population: &Population, episodes: u32, seed: u32) -> Result<Vec<Eva
         Evaluation::new(agent as u32, population.hyper_parameters[agent].seed, returns)
     });
     Ok(evaluations.collect())
+}
+
+/// What follows an environment's state and noise, as in `shaders/rollout.wgsl`.
+pub(crate) const EPISODE_RETURN: usize = 0;
+const FINISHED_RETURN: usize = 2;
+pub(crate) const FINISHED_LENGTH: usize = 3;
+
+/// Environments of an evaluation's own, in which the actors of a population act as they stand.
+pub(crate) struct Stage<'a> {
+    population: &'a Population,
+    pub memory: Memory,
+    pub rollout: Rollout,
+    pub reset: Program,
+    pub step: Program,
+    /// Environments an agent.
+    pub environments: u32,
+    /// Steps an episode takes at most.
+    pub limit: u32,
+    /// Floats an environment.
+    pub stride: usize,
+    /// Floats before the episode's return.
+    pub tail: usize,
+}
+
+impl<'a> Stage<'a> {
+    /// As many environments as fit, `episodes` at most.
+    pub fn new(population: &'a Population, episodes: u32, seed: u32) -> Result<Self> {
+        let agents = population.config.agents;
+        let limit = population.config.time_limit(&population.environment);
+        let probe = |environments| {
+            let mut activations = Allocator::default();
+            let rollout = Rollout::new(&population.networks, &population.kernels, environments, Some(seed), &mut activations);
+            (rollout, activations.used)
+        };
+        let bytes_an_episode = 16 * u64::from(probe(1).1) * u64::from(agents);
+        let environments = (ACTIVATION_BYTES / bytes_an_episode).clamp(1, u64::from(episodes)) as u32;
+        let (rollout, activations) = probe(environments);
+        let mut table = Vec::new();
+        let reset = rollout.reset.schedule(&mut table);
+        let step = rollout.steps.schedule(&mut table);
+        let (device, queue) = (&population.device, &population.queue);
+        let stride = environment_stride(&population.environment);
+        let each = |floats: u64, what| storage(device, what, 4 * floats * u64::from(agents), "evaluate fewer agents at once");
+        let buffers = RoleBuffers {
+            parameters: population.memory.buffers.parameters.clone(),
+            hyper_parameters: population.memory.buffers.hyper_parameters.clone(),
+            moments: each(4, "evaluation moments")?,
+            activations: each(4 * u64::from(activations), "evaluation activations")?,
+            replay: each(4, "evaluation replay")?,
+            environments: each(u64::from(stride) * u64::from(environments), "evaluation environments")?,
+            agent_states: each(size_of::<AgentState>() as u64 / 4, "evaluation counters")?,
+        };
+        queue.write_buffer(&buffers.agent_states, 0, bytemuck::cast_slice(&vec![AgentState::zeroed(); agents as usize]));
+        let sizes =
+            Sizes { environments, activations_stride: activations, replay_capacity: 1, time_limit: limit, ..population.memory.sizes };
+        let memory = Memory::new(device, queue, &population.kernels, sizes, &table, buffers);
+        let tail = (population.environment.state_size + population.environment.action_size()) as usize;
+        Ok(Self { population, memory, rollout, reset, step, environments, limit, stride: stride as usize, tail })
+    }
+
+    pub fn encoder(&self) -> wgpu::CommandEncoder {
+        self.population.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("evaluate") })
+    }
+
+    /// Records a pass of `times` runs of `program`.
+    pub fn record(&self, program: &Program, encoder: &mut wgpu::CommandEncoder, times: u32) {
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("evaluate"), timestamp_writes: None });
+        pass.set_bind_group(0, &self.memory.bind_group, &[]);
+        for _ in 0..times {
+            program.record(&mut pass, &self.population.kernels, &self.memory.table, self.population.config.agents);
+        }
+    }
+
+    /// Floats of an agent's environments.
+    pub fn floats(&self) -> usize {
+        self.stride * self.environments as usize
+    }
+
+    /// Every agent's environments as they stand.
+    fn read_blocking(&self) -> Result<Vec<f32>> {
+        let bytes = 4 * self.floats() as u64 * u64::from(self.population.config.agents);
+        read_blocking(&self.population.device, &self.population.queue, &self.memory.buffers.environments, 0..bytes)
+    }
 }

@@ -97,6 +97,7 @@ fn environment(case: &Case) -> Environment {
 fn config(common: &Common, case: &Case) -> Config {
     let mut config = Config::default();
     config.agents = AGENTS;
+    config.environments = 1;
     config.actor_hidden = case.hidden.clone();
     config.critic_hidden = case.hidden.clone();
     config.action_layer = 2;

@@ -1,6 +1,6 @@
 //! What may differ from agent to agent of one population.
 
-use crate::config::{Config, Exploration, TargetUpdate};
+use crate::config::{Config, Exploration, NoiseSchedule, TargetUpdate};
 use bytemuck::{Pod, Zeroable};
 
 /// One agent's own settings. A population of `n` agents has `n` of these; sizes of networks, batches and buffers are
@@ -19,6 +19,8 @@ pub struct HyperParameters {
     pub actor_learning_rate: f32,
     /// Adam's step size for the critic.
     pub critic_learning_rate: f32,
+    /// Step size of COPDAC-Q's compatible parameters.
+    pub compatible_learning_rate: f32,
     /// L2 penalty on the actor's weight matrices.
     pub actor_weight_decay: f32,
     /// L2 penalty on the critic's weight matrices.
@@ -33,6 +35,9 @@ pub struct HyperParameters {
     pub target_update: TargetUpdate,
     /// Exploration noise.
     pub exploration: Exploration,
+    /// What the noise is multiplied by as training goes on.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub noise_schedule: NoiseSchedule,
     /// Noise counts in half action ranges (true) or in units of the action (false).
     pub relative_noise: bool,
 }
@@ -46,6 +51,7 @@ impl HyperParameters {
             tau: config.tau,
             actor_learning_rate: config.actor_learning_rate,
             critic_learning_rate: config.critic_learning_rate,
+            compatible_learning_rate: config.compatible_learning_rate,
             actor_weight_decay: config.actor_weight_decay,
             critic_weight_decay: config.critic_weight_decay,
             adam_beta1: config.adam_beta1,
@@ -53,15 +59,23 @@ impl HyperParameters {
             adam_epsilon: config.adam_epsilon,
             target_update: config.target_update,
             exploration: config.exploration,
+            noise_schedule: config.noise_schedule,
             relative_noise: config.relative_noise,
         }
     }
 
     pub(crate) fn raw(&self) -> RawHyperParameters {
-        let (noise_kind, noise_sigma, ou_theta, ou_dt) = match self.exploration {
-            Exploration::None => (0, 0.0, 0.0, 0.0),
-            Exploration::Gaussian { sigma } => (1, sigma, 0.0, 0.0),
-            Exploration::OrnsteinUhlenbeck { sigma, theta, dt } => (2, sigma, theta, dt),
+        let (noise_kind, noise_sigma, ou_theta, ou_dt, ou_start) = match self.exploration {
+            Exploration::None => (0, 0.0, 0.0, 0.0, 0.0),
+            Exploration::Gaussian { sigma } => (1, sigma, 0.0, 0.0, 0.0),
+            Exploration::OrnsteinUhlenbeck { sigma, theta, dt, start } => (2, sigma, theta, dt, start),
+            Exploration::DecayingOffset { initial } => (3, initial, 0.0, 0.0, 0.0),
+            Exploration::DecayingGaussian { initial } => (4, initial, 0.0, 0.0, 0.0),
+        };
+        let (noise_schedule, noise_final, noise_span) = match self.noise_schedule {
+            NoiseSchedule::Constant => (0, 1.0, 1.0),
+            NoiseSchedule::Linear { last, steps } => (1, last, steps),
+            NoiseSchedule::Exponential { least, half_life } => (2, least, half_life),
         };
         RawHyperParameters {
             seed_low: self.seed as u32,
@@ -86,7 +100,11 @@ impl HyperParameters {
             ou_theta,
             ou_dt,
             noise_is_relative: self.relative_noise.into(),
-            reserved: 0,
+            compatible_learning_rate: self.compatible_learning_rate,
+            ou_start,
+            noise_schedule,
+            noise_final,
+            noise_span,
         }
     }
 }
@@ -115,5 +133,9 @@ pub struct RawHyperParameters {
     pub ou_theta: f32,
     pub ou_dt: f32,
     pub noise_is_relative: u32,
-    pub reserved: u32,
+    pub compatible_learning_rate: f32,
+    pub ou_start: f32,
+    pub noise_schedule: u32,
+    pub noise_final: f32,
+    pub noise_span: f32,
 }

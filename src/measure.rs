@@ -28,7 +28,8 @@ pub(crate) fn measurements(
         let first = before[agent].max(state.episodes.saturating_sub(EPISODE_LOG as u32));
         let episode = |number: u32| {
             let [episode_return, length, maximum_value, updates] = state.log[number as usize % EPISODE_LOG];
-            Episode { number, episode_return, length: length as u32, maximum_value, updates: updates as u32 }
+            let steps = u64::from(state.log_steps[number as usize % EPISODE_LOG]) * u64::from(environments);
+            Episode { number, episode_return, length: length as u32, maximum_value, updates: updates as u32, steps }
         };
         Measurements {
             agent: agent as u32,

@@ -39,6 +39,8 @@ pub(crate) mod option {
     pub const STORE_UNCLIPPED_ACTIONS: u32 = 2;
     pub const TRUNCATION_IS_TERMINAL: u32 = 4;
     pub const RESET_NOISE: u32 = 8;
+    pub const GRADIENT_DESCENT: u32 = 16;
+    pub const NO_TARGETS: u32 = 32;
 }
 
 /// Finished episodes an agent's state remembers.
@@ -60,7 +62,7 @@ pub struct AgentState {
     pub halted: u32,
     pub halted_at: u32,
     pub episodes: u32,
-    pub reserved: u32,
+    pub episode_began: u32,
     pub measured_updates: u32,
     pub critic_loss: f32,
     pub actor_loss: f32,
@@ -70,6 +72,7 @@ pub struct AgentState {
     pub saturated: f32,
     pub episode_maximum_value: f32,
     pub log: [[f32; 4]; EPISODE_LOG],
+    pub log_steps: [u32; EPISODE_LOG],
 }
 
 /// One of the role buffers.

@@ -1,6 +1,6 @@
 //! Actor and critic as stretches of an agent's parameters, and the operations of their passes.
 
-use crate::config::{BatchNorm, Config, Initialization, Statistics};
+use crate::config::{Algorithm, BatchNorm, Config, Initialization, Statistics};
 use crate::environment::Environment;
 use crate::kernels::{Grid, Kernel};
 use crate::program::{Access, Operation, Step, flag};
@@ -122,6 +122,7 @@ impl Tensor {
 pub(crate) struct Network {
     pub role: Role,
     pub observation_size: u32,
+    pub observation_scale: Vec<f32>,
     pub input_norm: Option<u32>,
     /// Hidden layers, then the output layer.
     pub layers: Vec<Layer>,
@@ -138,6 +139,8 @@ impl Network {
         let actions = environment.action_size();
         let (hidden, outputs, action_layer) = match role {
             Role::Actor => (&config.actor_hidden, actions, usize::MAX),
+            // COPDAC-Q's basis is one of the observation alone
+            Role::Critic if config.algorithm == Algorithm::Compatible => (&config.critic_hidden, 1, usize::MAX),
             Role::Critic => (&config.critic_hidden, 1, config.action_layer as usize - 1),
         };
         let input_norm = (config.batch_norm == BatchNorm::InputAndHidden).then(|| allocator.vector(4 * vec4s(observation_size)));
@@ -158,7 +161,15 @@ impl Network {
             });
             inputs = units;
         }
-        Self { role, observation_size, input_norm, layers, bounds: 0, action_size: actions }
+        Self {
+            role,
+            observation_size,
+            observation_scale: environment.observation_scale.clone(),
+            input_norm,
+            layers,
+            bounds: 0,
+            action_size: actions,
+        }
     }
 
     /// Vec4 columns of the action where it enters the layer after hidden layer `index` (or the observation, -1).
@@ -203,6 +214,20 @@ impl Network {
         tensors
     }
 
+    /// Whether the hidden layers are COPDAC-Q's basis φ(s).
+    fn is_fixed_basis(&self, config: &Config) -> bool {
+        self.role == Role::Critic && config.algorithm == Algorithm::Compatible
+    }
+
+    /// One number of the basis: rectified random directions through the range of the observations.
+    fn basis(&self, config: &Config, random: &mut Philox, part: &str, layer: usize, row: usize) -> f32 {
+        if part == "bias" {
+            return uniform(random, config.basis_biases);
+        }
+        let scale = if layer == 0 { self.observation_scale.get(row).copied().unwrap_or(1.0) } else { 1.0 };
+        config.basis_weights * normal(random) / scale
+    }
+
     /// Draws initial parameters into an agent's slice (floats).
     pub fn initialize(&self, config: &Config, random: &mut Philox, parameters: &mut [f32]) {
         let last = self.layers.len() - 1;
@@ -213,6 +238,9 @@ impl Network {
             let values: Vec<f32> = match (part.as_str(), layer) {
                 ("scale" | "running_variance", _) => vec![1.0; count],
                 ("shift" | "running_mean", _) | (_, None) => vec![0.0; count],
+                (_, Some(layer)) if layer < last && self.is_fixed_basis(config) => {
+                    (0..count).map(|index| self.basis(config, random, &part, layer, index / tensor.columns as usize)).collect()
+                }
                 (_, Some(layer)) if layer == last => (0..count).map(|_| uniform(random, config.output_initialization)).collect(),
                 (part, Some(layer)) => match config.hidden_initialization {
                     Initialization::FanIn => {
@@ -234,13 +262,18 @@ fn uniform(random: &mut Philox, bound: f32) -> f32 {
     bound * (2.0 * random.random::<f32>() - 1.0)
 }
 
-/// Standard normal, redrawn beyond two standard deviations (Box & Muller 1958).
+/// Standard normal (Box & Muller 1958).
+fn normal(random: &mut Philox) -> f32 {
+    let radius = (-2.0 * (1.0 - random.random::<f64>()).ln()).sqrt();
+    (radius * (std::f64::consts::TAU * random.random::<f64>()).cos()) as f32
+}
+
+/// Standard normal, redrawn beyond two standard deviations.
 fn truncated_normal(random: &mut Philox) -> f32 {
     loop {
-        let radius = (-2.0 * (1.0 - random.random::<f64>()).ln()).sqrt();
-        let normal = radius * (std::f64::consts::TAU * random.random::<f64>()).cos();
+        let normal = normal(random);
         if normal.abs() <= 2.0 {
-            return normal as f32;
+            return normal;
         }
     }
 }
@@ -604,33 +637,62 @@ impl Builder<'_> {
             step.operation = operation;
             steps.push(step);
         }
-        for (index, layer) in self.network.layers.iter().enumerate() {
-            let input = activations.below(index).window(0, layer.inner());
-            let gradient = gradients.layers[index];
-            let cancelled = if Self::cancels_bias(pass, layer) { flag::CANCELLED_BIAS } else { 0 };
-            let operation = Operation {
-                kind: Kernel::BackwardParameters as u32,
-                rows: input.rows,
-                inner: layer.inner(),
-                columns: layer.columns(),
-                input: input.offset,
-                input_stride: input.stride,
-                weights: layer.weights,
-                weights_stride: layer.columns(),
-                bias: layer.bias,
-                forward: gradient.offset,
-                forward_stride: gradient.stride,
-                units: self.units(4 * layer.inner(), layer.columns()),
-                flags: pass.flags | cancelled,
-                network: self.network.role as u32,
-                ..Default::default()
-            };
-            steps.push(Step {
-                operation,
-                reads: vec![input.access(), gradient.access(), Access::Agent],
-                writes: self.trained(layer.weights..layer.bias + layer.columns()).into(),
-            });
+        for index in 0..self.network.layers.len() {
+            self.backward_layer_parameters(steps, pass, activations, gradients, index, self.network.role as u32, 0);
         }
+    }
+
+    /// The gradient of the output layer's parameters alone, and their step: all other layers are a fixed basis.
+    pub fn backward_output_parameters(&self, steps: &mut Vec<Step>, pass: Pass, activations: &Activations, gradients: &Gradients) {
+        self.backward_layer_parameters(steps, pass, activations, gradients, self.network.layers.len() - 1, self.network.role as u32, 0);
+    }
+
+    /// The steps of COPDAC-Q's w, which has the actor's shape and lies in the target actor's place.
+    pub fn backward_compatible_parameters(&self, steps: &mut Vec<Step>, pass: Pass, activations: &Activations, gradients: &Gradients) {
+        const COMPATIBLE: u32 = 2;
+        for index in 0..self.network.layers.len() {
+            self.backward_layer_parameters(steps, pass, activations, gradients, index, COMPATIBLE, self.target_offset);
+        }
+    }
+
+    /// `network`: whose step size; `parameters`: added to every parameter offset.
+    #[expect(clippy::too_many_arguments, reason = "each names another part of the pass")]
+    fn backward_layer_parameters(
+        &self,
+        steps: &mut Vec<Step>,
+        pass: Pass,
+        activations: &Activations,
+        gradients: &Gradients,
+        index: usize,
+        network: u32,
+        parameters: u32,
+    ) {
+        let layer = &self.network.layers[index];
+        let input = activations.below(index).window(0, layer.inner());
+        let gradient = gradients.layers[index];
+        let cancelled = if Self::cancels_bias(pass, layer) { flag::CANCELLED_BIAS } else { 0 };
+        let operation = Operation {
+            kind: Kernel::BackwardParameters as u32,
+            rows: input.rows,
+            inner: layer.inner(),
+            columns: layer.columns(),
+            input: input.offset,
+            input_stride: input.stride,
+            weights: layer.weights + parameters,
+            weights_stride: layer.columns(),
+            bias: layer.bias + parameters,
+            forward: gradient.offset,
+            forward_stride: gradient.stride,
+            units: self.units(4 * layer.inner(), layer.columns()),
+            flags: pass.flags | cancelled,
+            network,
+            ..Default::default()
+        };
+        steps.push(Step {
+            operation,
+            reads: vec![input.access(), gradient.access(), Access::Agent],
+            writes: self.trained(operation.weights..operation.bias + layer.columns()).into(),
+        });
     }
 
     /// The critic's action gradient, carried through the actor's scaled tanh: `d_output` is the gradient of the actor's

@@ -1,6 +1,7 @@
 //! A population of agents on a device: its memory, its programs, and the recording of both. Never waits for the device.
 
-use crate::config::Config;
+use crate::compatible;
+use crate::config::{Algorithm, Config, Optimizer};
 use crate::ddpg::{Networks, Update};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
@@ -133,7 +134,10 @@ impl Population {
         }
         let kernels = Arc::new(Kernels::new(device, environment, tile)?);
         let networks = Networks::new(config, environment);
-        let update = Update::new(config, &networks, &kernels);
+        let update = match config.algorithm {
+            Algorithm::Compatible => compatible::update(config, &networks, &kernels),
+            _ => Update::new(config, &networks, &kernels),
+        };
         let mut activations = Allocator { used: update.length };
         let rollout = Rollout::new(&networks, &kernels, config.environments, None, &mut activations);
         let mut table = Vec::new();
@@ -219,7 +223,10 @@ impl Population {
                 };
                 let mut online = draw(INITIAL);
                 let blend = self.config.initial_blend;
-                let targets = if blend >= 1.0 {
+                let targets = if self.config.algorithm == Algorithm::Compatible {
+                    // COPDAC-Q's w starts at zero: the advantage of no action is known
+                    vec![0.0; length]
+                } else if blend >= 1.0 {
                     online.clone()
                 } else {
                     online.iter().zip(draw(INITIAL_TARGET)).map(|(online, own)| blend * online + (1.0 - blend) * own).collect()
@@ -307,6 +314,19 @@ impl Population {
         self.updates += updates;
     }
 
+    /// Records the emptying of every agent's replay ring; what was learned, the environments and all counters stay.
+    /// Learning waits until the rings hold enough again.
+    pub fn record_clear_replay(&mut self, encoder: &mut wgpu::CommandEncoder) {
+        // head and length lie side by side
+        let first = std::mem::offset_of!(AgentState, replay_head) as u64;
+        let end = (std::mem::offset_of!(AgentState, replay_length) + size_of::<u32>()) as u64;
+        for agent in 0..u64::from(self.config.agents) {
+            let offset = agent * size_of::<AgentState>() as u64 + first;
+            encoder.clear_buffer(&self.memory.buffers.agent_states, offset, Some(end - first));
+        }
+        self.emptied_at = self.environment_steps();
+    }
+
     /// Records the clearing of the measurement sums, for after they were copied.
     pub(crate) fn record_clear_measurements(&self, encoder: &mut wgpu::CommandEncoder) {
         let mut pass = self.begin(encoder);
@@ -315,9 +335,12 @@ impl Population {
 
     /// Whether the replay rings hold enough to learn from.
     pub fn learns(&self) -> bool {
-        let held = (self.environment_steps() - self.emptied_at).min(u64::from(self.config.replay_capacity));
-        let batch = if self.config.partial_batches { 1 } else { u64::from(self.config.batch_size) };
-        held >= u64::from(self.config.learning_starts).max(batch)
+        self.replay_length() >= u64::from(self.config.learning_starts.max(self.config.transitions_needed()))
+    }
+
+    /// Transitions that each agent's replay ring holds once all that was recorded has run; a halted agent's may hold fewer.
+    pub fn replay_length(&self) -> u64 {
+        (self.environment_steps() - self.emptied_at).min(u64::from(self.config.replay_capacity))
     }
 
     /// Iterations that only collect experience before the next one that learns; as many as there are where that is now.
@@ -325,8 +348,7 @@ impl Population {
         if self.learns() || self.environment.is_host() {
             return u64::MAX;
         }
-        let batch = if self.config.partial_batches { 1 } else { self.config.batch_size };
-        let needed = u64::from(self.config.learning_starts.max(batch));
+        let needed = u64::from(self.config.learning_starts.max(self.config.transitions_needed()));
         let held = self.environment_steps() - self.emptied_at;
         (needed.saturating_sub(held).div_ceil(u64::from(self.config.environments))).max(1)
     }
@@ -379,25 +401,20 @@ pub(crate) fn environment_stride(environment: &Environment) -> u32 {
     environment.state_size + environment.action_size() + 4
 }
 
-pub(crate) fn time_limit(config: &Config, environment: &Environment) -> u32 {
-    match config.maximum_episode_length {
-        0 => environment.time_limit,
-        limit => limit.min(environment.time_limit),
-    }
-}
-
 /// Floats of a stored transition: observation, action, reward, terminated, next observation.
 pub(crate) fn transition_stride(environment: &Environment) -> u32 {
     2 * environment.observation_size + environment.action_size() + 2
 }
 
-fn sizes(config: &Config, environment: &Environment, networks: &Networks, activations: u32, options: Options) -> Sizes {
+pub(crate) fn sizes(config: &Config, environment: &Environment, networks: &Networks, activations: u32, options: Options) -> Sizes {
     let transition = transition_stride(environment);
     let flags = [
         (options.record_gradients, option::RECORD_GRADIENTS),
         (config.store_unclipped_actions, option::STORE_UNCLIPPED_ACTIONS),
         (config.truncation_is_terminal, option::TRUNCATION_IS_TERMINAL),
         (config.reset_noise, option::RESET_NOISE),
+        (config.optimizer == Optimizer::GradientDescent, option::GRADIENT_DESCENT),
+        (!config.algorithm.has_targets(), option::NO_TARGETS),
     ];
     Sizes {
         agents: config.agents,
@@ -415,7 +432,7 @@ fn sizes(config: &Config, environment: &Environment, networks: &Networks, activa
         batch_size: config.batch_size,
         observation_size: environment.observation_size,
         action_size: environment.action_size(),
-        time_limit: time_limit(config, environment),
+        time_limit: config.time_limit(environment),
         random_steps: config.random_steps.div_ceil(config.environments),
         flags: flags.iter().filter(|(on, _)| *on).map(|(_, bit)| bit).sum(),
         normalisation_epsilon: config.batch_norm_epsilon,
@@ -461,4 +478,4 @@ fn allocate(
 }
 
 /// Bytes of the episode log's place in an agent's state, kept beside the type it describes.
-const _: () = assert!(size_of::<AgentState>() == 80 + 16 * EPISODE_LOG);
+const _: () = assert!(size_of::<AgentState>() == 80 + 20 * EPISODE_LOG);

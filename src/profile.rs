@@ -35,7 +35,7 @@ impl Population {
         for (program, name) in self.named_programs() {
             for dispatch in &program.dispatches {
                 let alone = Program { dispatches: vec![dispatch.clone()] };
-                let mut run = |repeats: u32| {
+                let run = |repeats: u32| {
                     let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("profile") });
                     {
                         let mut pass = self.begin(&mut encoder);

@@ -44,6 +44,9 @@ pub(crate) mod flag {
     pub const TRAIN_NORM: u32 = 8;
     pub const EVALUATION: u32 = 16;
     pub const RUNNING_STATISTICS: u32 = 32;
+    pub const LATEST_STEP: u32 = 64;
+    pub const PREVIOUS_STEP: u32 = 128;
+    pub const DELTA_RULE: u32 = 256;
 }
 
 /// What an operation touches: a stretch of an agent's slice of one of the role buffers.

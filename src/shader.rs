@@ -5,13 +5,14 @@ use crate::error::{Error, Result};
 use crate::kernels::Tile;
 
 /// The crate's own WGSL, in no particular order: declarations may come in any.
-const FILES: [(&str, &str); 14] = [
+const FILES: [(&str, &str); 15] = [
     ("shared/bindings.wgsl", include_str!("../shaders/shared/bindings.wgsl")),
     ("shared/math.wgsl", include_str!("../shaders/shared/math.wgsl")),
     ("shared/philox.wgsl", include_str!("../shaders/shared/philox.wgsl")),
     ("shared/tile.wgsl", include_str!("../shaders/shared/tile.wgsl")),
     ("adam.wgsl", include_str!("../shaders/adam.wgsl")),
     ("batch_norm.wgsl", include_str!("../shaders/batch_norm.wgsl")),
+    ("compatible.wgsl", include_str!("../shaders/compatible.wgsl")),
     ("dense_backward_input.wgsl", include_str!("../shaders/dense_backward_input.wgsl")),
     ("dense_backward_parameters.wgsl", include_str!("../shaders/dense_backward_parameters.wgsl")),
     ("dense_forward.wgsl", include_str!("../shaders/dense_forward.wgsl")),
@@ -35,6 +36,8 @@ fn tile_file(tile: Tile) -> (&'static str, &'static str) {
 pub(crate) struct Assembled {
     pub source: String,
     parts: Vec<(String, usize)>,
+    /// Bytes of the environment's part, which comes first.
+    environment: usize,
 }
 
 /// The module that trains and evaluates agents in `environment`, parsed and validated.
@@ -42,18 +45,18 @@ pub(crate) struct Assembled {
 /// # Errors
 /// [`Error::Shader`] naming file and line, in the environment's own source where the mistake is there.
 pub(crate) fn assemble(environment: &Environment, tile: Tile) -> Result<Assembled> {
-    let name = format!("environment {}", environment.name);
-    let declarations = environment.declarations();
-    let mut assembled = Assembled { source: String::new(), parts: Vec::new() };
-    // the user's part first: a name that both define is then reported where it is defined again, with both places
-    assembled.push(&name, &environment.source);
-    assembled.push("declarations of the environment", &declarations);
-    for (file, text) in FILES.into_iter().chain([tile_file(tile), PROGRAM]) {
-        assembled.push(file, text);
-    }
-    assembled.check(tile)?;
+    let assembled = Assembled::new(environment, FILES.into_iter().chain([tile_file(tile), PROGRAM]));
+    assembled.validate(&assembled.parse()?, capabilities(tile))?;
     Ok(assembled)
 }
+
+/// The environment and what it may use, without the code that calls it; not yet parsed. `more` is joined to it.
+pub(crate) fn assemble_uncalled(environment: &Environment, more: (&'static str, &'static str)) -> Assembled {
+    Assembled::new(environment, FILES.into_iter().filter(|(name, _)| OFFERED.contains(name)).chain([more]))
+}
+
+/// The files whose names an environment may use.
+const OFFERED: [&str; 3] = ["shared/bindings.wgsl", "shared/math.wgsl", "shared/philox.wgsl"];
 
 /// The module that moves rows between an agent's memory and other buffers, parsed and validated.
 ///
@@ -63,11 +66,9 @@ pub(crate) fn assemble_transfer() -> Result<String> {
     const NEEDED: [&str; 6] =
         ["shared/bindings.wgsl", "shared/math.wgsl", "shared/philox.wgsl", "exploration.wgsl", "replay.wgsl", "transfer.wgsl"];
     let transfer = ("transfer.wgsl", include_str!("../shaders/transfer.wgsl"));
-    let mut assembled = Assembled { source: String::new(), parts: Vec::new() };
-    for (file, text) in FILES.into_iter().chain([transfer]).filter(|(file, _)| NEEDED.contains(file)) {
-        assembled.push(file, text);
-    }
-    assembled.check(Tile::Portable)?;
+    let files = FILES.into_iter().chain([transfer]).filter(|(file, _)| NEEDED.contains(file));
+    let assembled = Assembled::of_files(files);
+    assembled.validate(&assembled.parse()?, capabilities(Tile::Portable))?;
     Ok(assembled.source)
 }
 
@@ -83,12 +84,11 @@ pub(crate) fn hyperbolic_tangent() -> &'static str {
 /// # Errors
 /// [`Error::Shader`] naming the line.
 pub(crate) fn check_exported(name: &str, source: &str) -> Result<()> {
-    let mut assembled = Assembled { source: String::new(), parts: Vec::new() };
-    assembled.push(name, source);
-    assembled.check(Tile::Portable)
+    let assembled = Assembled::of_files([(name, source)].into_iter());
+    assembled.validate(&assembled.parse()?, capabilities(Tile::Portable)).map(|_| ())
 }
 
-fn capabilities(tile: Tile) -> naga::valid::Capabilities {
+pub(crate) fn capabilities(tile: Tile) -> naga::valid::Capabilities {
     match tile {
         Tile::Portable => naga::valid::Capabilities::empty(),
         Tile::Subgroup => naga::valid::Capabilities::SUBGROUP,
@@ -96,6 +96,27 @@ fn capabilities(tile: Tile) -> naga::valid::Capabilities {
 }
 
 impl Assembled {
+    // the user's part first: a name that both define is then reported where it is defined again, with both places
+    fn new(environment: &Environment, files: impl Iterator<Item = (&'static str, &'static str)>) -> Self {
+        let mut assembled = Self { source: String::new(), parts: Vec::new(), environment: 0 };
+        assembled.push(&format!("environment {}", environment.name), &environment.source);
+        assembled.environment = assembled.source.len();
+        assembled.push("declarations of the environment", &environment.declarations());
+        for (file, text) in files {
+            assembled.push(file, text);
+        }
+        assembled
+    }
+
+    /// A module without an environment.
+    fn of_files<'a>(files: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut assembled = Self { source: String::new(), parts: Vec::new(), environment: 0 };
+        for (file, text) in files {
+            assembled.push(file, text);
+        }
+        assembled
+    }
+
     fn push(&mut self, name: &str, text: &str) {
         self.parts.push((name.into(), self.source.lines().count()));
         self.source.push_str(text);
@@ -110,40 +131,166 @@ impl Assembled {
         part.map_or(("module", line), |(name, first)| (name, line - first))
     }
 
-    fn check(&self, tile: Tile) -> Result<()> {
-        let module = naga::front::wgsl::parse_str(&self.source).map_err(|error| {
-            let places = error.labels().map(|(span, label)| self.place(span, label)).collect();
-            self.error(error.message(), places)
-        })?;
-        let flags = naga::valid::ValidationFlags::all();
-        let mut validator = naga::valid::Validator::new(flags, capabilities(tile));
-        match validator.validate(&module) {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                let places = error.spans().map(|(span, label)| self.place(*span, label)).collect();
-                let mut message = error.as_inner().to_string();
-                let mut cause = std::error::Error::source(error.as_inner());
-                while let Some(inner) = cause {
-                    message = format!("{message}: {inner}");
-                    cause = inner.source();
-                }
-                Err(self.error(&message, places))
+    /// Whether `span` lies in the environment's own source; where it ends counts, for what is missing there.
+    pub fn is_environments(&self, span: naga::Span) -> bool {
+        span.to_range().is_some_and(|range| range.start <= self.environment)
+    }
+
+    /// The module, its types and names resolved.
+    pub fn parse(&self) -> Result<naga::Module> {
+        let error = match naga::front::wgsl::parse_str(&self.source) {
+            Ok(module) => return Ok(module),
+            Err(error) => error,
+        };
+        if !error.labels().any(|(span, _)| self.is_environments(span)) {
+            // what the environment left open, a brace perhaps, is noticed in the text behind it: look without that text
+            let alone = naga::front::wgsl::parse_str(&self.source[..self.environment]).err();
+            if let Some(alone) = alone.filter(|alone| alone.message() != error.message() && !alone.message().starts_with("no definition")) {
+                return Err(self.parse_error(&alone));
             }
         }
+        Err(self.parse_error(&error))
     }
 
-    fn place(&self, span: naga::Span, label: &str) -> String {
-        if !span.is_defined() {
-            return label.to_owned();
+    fn parse_error(&self, error: &naga::front::wgsl::ParseError) -> Error {
+        let labels: Vec<_> = error.labels().map(|(span, label)| (span, label.to_owned())).collect();
+        let taken = labels.iter().find(|(span, _)| !self.is_environments(*span));
+        match (error.message().strip_prefix("redefinition of "), taken) {
+            (Some(name), Some((span, _))) => {
+                let (part, _) = self.origin(span.location(&self.source).line_number as usize);
+                let message = format!("{name} is a name of this crate's own WGSL ({part}): choose another");
+                let own: Vec<_> = labels.iter().filter(|(span, _)| self.is_environments(*span)).cloned().collect();
+                self.error(&message, &own)
+            }
+            _ => self.error(&error.message().replace("found \"\"", "found the end of the source"), &labels),
         }
-        let location = span.location(&self.source);
-        let (part, line) = self.origin(location.line_number as usize);
-        let text = self.source.lines().nth(location.line_number as usize - 1).unwrap_or_default();
-        format!("{part}, line {line}, column {}: {label}\n    {}", location.line_position, text.trim_end())
     }
 
-    fn error(&self, message: &str, places: Vec<String>) -> Error {
-        Error::Shader(std::iter::once(message.to_owned()).chain(places).collect::<Vec<_>>().join("\n  "))
+    /// What naga's validator says of a module that parsed.
+    pub fn validate(&self, module: &naga::Module, capabilities: naga::valid::Capabilities) -> Result<naga::valid::ModuleInfo> {
+        let mut validator = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), capabilities);
+        validator.validate(module).map_err(|error| {
+            // from the innermost place out; the others, whole functions, say nothing that it does not
+            let mut spans: Vec<_> = error.spans().map(|(span, _)| *span).filter(naga::Span::is_defined).collect();
+            spans.sort_by_key(|span| span.to_range().map_or(0, |range| range.len()));
+            let returned = misplaced_return(module, error.as_inner());
+            let labels: Vec<_> = returned.into_iter().chain(spans).take(1).map(|span| (span, String::new())).collect();
+            self.error(&explanation(module, error.as_inner()), &labels)
+        })
+    }
+
+    fn place(&self, span: naga::Span) -> String {
+        let location = span.location(&self.source);
+        let (mut number, mut column) = (location.line_number as usize, location.line_position as usize);
+        if self.is_environments(span) {
+            // what is missing at the end is missing behind the last line that says anything
+            let lines = self.source[..self.environment].lines().enumerate();
+            let last =
+                lines.filter(|(_, line)| !line.trim().is_empty()).last().map_or((1, 1), |(i, line)| (i + 1, line.trim_end().len() + 1));
+            (number, column) = (number, column).min(last);
+        }
+        let (part, line) = self.origin(number);
+        let text = self.source.lines().nth(number - 1).unwrap_or_default();
+        let indent: String = text
+            .chars()
+            .take(text.get(..column - 1).map_or(0, |before| before.chars().count()))
+            .map(|c| if c == '\t' { c } else { ' ' })
+            .collect();
+        format!("{part}, line {line}, column {column}|{}\n    {indent}^", text.trim_end())
+    }
+
+    /// An error with a message and the places it is about, the first of them where it is.
+    pub fn error(&self, message: &str, labels: &[(naga::Span, String)]) -> Error {
+        let mut labels: Vec<_> = labels.iter().filter(|(span, _)| span.is_defined()).collect();
+        // the environment's own lines before the crate's
+        labels.sort_by_key(|(span, _)| !self.is_environments(*span));
+        let mut text = String::new();
+        for (i, (span, label)) in labels.iter().enumerate() {
+            let place = self.place(*span);
+            let (place, quoted) = place.split_once('|').unwrap_or((&place, ""));
+            let what = if i == 0 { message } else { label };
+            text += &format!("{}{place}: {what}\n    {quoted}", if i == 0 { "" } else { "\n  " });
+        }
+        Error::Shader(if text.is_empty() { message.to_owned() } else { text })
+    }
+}
+
+/// The `return` of another type than its function's: naga names the value, which may stand anywhere before.
+fn misplaced_return(module: &naga::Module, error: &naga::valid::ValidationError) -> Option<naga::Span> {
+    use naga::valid::{FunctionError, ValidationError};
+    match error {
+        ValidationError::Function { handle, source: FunctionError::InvalidReturnType { expression: Some(value), .. }, .. } => {
+            let returns = |statement: &naga::Statement| matches!(statement, naga::Statement::Return { value: Some(v) } if v == value);
+            find(&module.functions[*handle].body, &returns)
+        }
+        _ => None,
+    }
+}
+
+/// Where the first statement stands that is one of those, within `block` and the blocks in it.
+pub(crate) fn find(block: &naga::Block, wanted: &dyn Fn(&naga::Statement) -> bool) -> Option<naga::Span> {
+    use naga::Statement;
+    block.span_iter().find_map(|(statement, span)| match statement {
+        statement if wanted(statement) => Some(*span),
+        Statement::Block(block) => find(block, wanted),
+        Statement::If { accept, reject, .. } => find(accept, wanted).or_else(|| find(reject, wanted)),
+        Statement::Loop { body, continuing, .. } => find(body, wanted).or_else(|| find(continuing, wanted)),
+        Statement::Switch { cases, .. } => cases.iter().find_map(|case| find(&case.body, wanted)),
+        _ => None,
+    })
+}
+
+/// A validator's message in words of the source instead of naga's numbers.
+fn explanation(module: &naga::Module, error: &naga::valid::ValidationError) -> String {
+    use naga::valid::{ComposeError, ExpressionError, FunctionError, ValidationError};
+    if let ValidationError::Function { handle, source: FunctionError::Expression { handle: expression, source }, .. } = error {
+        let function = &module.functions[*handle];
+        match source {
+            ExpressionError::Compose(ComposeError::ComponentCount { given, expected }) => {
+                let name = match &function.expressions[*expression] {
+                    naga::Expression::Compose { ty, .. } => module.types[*ty].name.as_deref().unwrap_or("this"),
+                    _ => "this",
+                };
+                return format!("{name} takes {expected} components, but {given} were given");
+            }
+            ExpressionError::IndexOutOfBounds(base, index) => {
+                let length = length_of(module, function, *base).map(|length| format!(": the last of {length} is {}", length - 1));
+                return format!("index {index} is out of bounds{}", length.unwrap_or_default());
+            }
+            ExpressionError::InvalidBinaryOperandTypes { op, .. } => {
+                return format!("the types on both sides of this {op:?} do not fit together");
+            }
+            ExpressionError::NegativeIndex(_) => return "a negative index is out of bounds".into(),
+            _ => {}
+        }
+    }
+    if let ValidationError::Function { name, source: FunctionError::InvalidReturnType { expression, .. }, .. } = error {
+        return match expression {
+            Some(_) => format!("{name} returns another type than it declares"),
+            None => format!("{name} must end with a `return` of its result"),
+        };
+    }
+    let mut message = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        // "Function [3] 'f' is invalid", "Expression [7] is invalid": the place that is quoted says so better
+        let outer = message.ends_with("is invalid");
+        message = if outer { inner.to_string() } else { format!("{message}: {inner}") };
+        cause = inner.source();
+    }
+    message
+}
+
+/// Elements of the array that an expression of `function` names.
+fn length_of(module: &naga::Module, function: &naga::Function, expression: naga::Handle<naga::Expression>) -> Option<u32> {
+    let ty = match function.expressions[expression] {
+        naga::Expression::FunctionArgument(index) => function.arguments[index as usize].ty,
+        naga::Expression::LocalVariable(variable) => function.local_variables[variable].ty,
+        _ => return None,
+    };
+    match module.types[ty].inner {
+        naga::TypeInner::Array { size: naga::ArraySize::Constant(length), .. } => Some(length.get()),
+        _ => None,
     }
 }
 

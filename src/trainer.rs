@@ -80,10 +80,13 @@ pub struct Episode {
     pub episode_return: f32,
     /// Its steps.
     pub length: u32,
-    /// Sum, over the updates while it ran, of the minibatch's largest Q value.
+    /// Mean, over the updates since an earlier step ended an episode of the agent, of the minibatch's largest Q(s, a); 0
+    /// where there was no update. (The seed's Qmax, but for its divisor: the seed divides by one less than the length.)
     pub maximum_value: f32,
     /// Updates the agent had taken when it ended.
     pub updates: u32,
+    /// Environment steps the agent had taken when it ended, over all its environments.
+    pub steps: u64,
 }
 
 /// Averages over the updates since the last measurement, and the episodes that ended.

@@ -330,6 +330,19 @@ fn bad_input_gets_a_clear_answer() {
     }
 }
 
+#[test]
+fn an_agent_that_meets_infinity_stops_with_its_last_good_parameters() {
+    let directory = scratch();
+    let output = train(directory.path(), &["--steps", "400", "--critic-learning-rate", "1e38", "--out", "run"]);
+    fails(&output, 1, &["agent 0 stopped at update", "NaN or infinite", "every agent stopped", "run"]);
+    let summary: Value = serde_json::from_str(&read(directory.path().join("run/summary.json"))).expect("JSON");
+    assert!(summary["agents"][0]["halted"].as_str().is_some_and(|reason| reason.contains("stopped at update")), "{summary}");
+    let parts = split(&fs::read(directory.path().join("run/agent-0000.safetensors")).expect("a file"));
+    for name in parts.header.as_object().expect("an object").keys().filter(|name| *name != "__metadata__") {
+        assert!(tensor(&parts, name).iter().all(|number| number.is_finite()), "{name} holds NaN or infinity");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_closed_pipe_and_an_interrupt_are_not_accidents() {

@@ -15,21 +15,29 @@ fn pins() -> Vec<Pin> {
     vec![
         // one run is one agent, unless asked otherwise
         same("agents", json!(1)),
-        // both publications step one environment; four an agent reach a good policy soonest
-        ("environments", json!(4), json!(1), json!(1)),
+        // both publications step one environment; sixteen an agent reach a good policy soonest
+        ("environments", json!(16), json!(1), json!(1)),
         // seed: --random-seed 1234; the paper names none
         ("seed", json!(1), json!(1), json!(1234)),
+        // all three are DDPG
+        same("algorithm", json!("ddpg")),
+        same("optimizer", json!("adam")),
+        same("minibatch", json!("replay")),
+        // of effect in COPDAC-Q alone
+        same("compatible_learning_rate", json!(1e-3)),
+        same("basis_weights", json!(4.0)),
+        same("basis_biases", json!(4.0)),
         // paper, section 4: "at most 2.5 million steps of experience"; seed: --max-episodes 50000, of Pendulum's 200 steps
-        ("steps", json!(40_000), json!(2_500_000), json!(10_000_000)),
+        ("steps", json!(72_000), json!(2_500_000), json!(10_000_000)),
         // paper: two hidden layers of 400 and 300 units; seed: the same
         ("actor_hidden", json!([64, 64]), json!([400, 300]), json!([400, 300])),
         ("critic_hidden", json!([64, 64]), json!([400, 300]), json!([400, 300])),
         // paper: actions are included from the second hidden layer of Q on; seed: the same
-        same("action_layer", json!(2)),
+        ("action_layer", json!(1), json!(2), json!(2)),
         // paper: uniform in ±1/√fan-in; seed: its layer library's default, a truncated normal of deviation 0.02
         ("hidden_initialization", json!("fan-in"), json!("fan-in"), json!({ "truncated-normal": 0.02 })),
         // paper: the final layers uniform in ±3e-3 (low-dimensional case); seed: the same
-        same("output_initialization", json!(3e-3)),
+        ("output_initialization", json!(0.125), json!(3e-3), json!(3e-3)),
         // paper: on the state input, all layers of μ, and the layers of Q before the action; seed: hidden layers only
         ("batch_norm", json!("none"), json!("input-and-hidden"), json!("hidden")),
         // paper: Ioffe & Szegedy 2015, statistics of the minibatch; seed: never leaves inference mode
@@ -42,7 +50,7 @@ fn pins() -> Vec<Pin> {
         same("batch_norm_decay", json!(0.99)),
         // paper: 1e-4 and 1e-3; seed: --actor-lr 1e-4 and --critic-lr 1e-3
         ("actor_learning_rate", json!(1e-3), json!(1e-4), json!(1e-4)),
-        ("critic_learning_rate", json!(1e-3), json!(1e-3), json!(1e-3)),
+        ("critic_learning_rate", json!(2e-3), json!(1e-3), json!(1e-3)),
         // paper: Adam; the numbers are those of Kingma & Ba 2015, Algorithm 1, and TensorFlow's defaults
         same("adam_beta1", json!(0.9)),
         same("adam_beta2", json!(0.999)),
@@ -53,7 +61,7 @@ fn pins() -> Vec<Pin> {
         // paper: 0.99; seed: --gamma 0.99
         same("gamma", json!(0.99)),
         // paper: 0.001; seed: --tau 0.001
-        ("tau", json!(5e-3), json!(1e-3), json!(1e-3)),
+        ("tau", json!(2e-2), json!(1e-3), json!(1e-3)),
         // paper: soft updates; seed: the same
         same("target_update", json!("soft")),
         // paper, Algorithm 1: targets start as copies; seed: one soft update towards the online networks
@@ -71,10 +79,12 @@ fn pins() -> Vec<Pin> {
         // paper: Ornstein–Uhlenbeck, θ 0.15, σ 0.2, no dt; seed: σ 0.3, θ 0.15, dt 1e-2
         (
             "exploration",
-            json!({ "kind": "gaussian", "sigma": 0.1 }),
-            json!({ "kind": "ornstein-uhlenbeck", "sigma": 0.2, "theta": 0.15, "dt": 1.0 }),
-            json!({ "kind": "ornstein-uhlenbeck", "sigma": 0.3, "theta": 0.15, "dt": 1e-2 }),
+            json!({ "kind": "gaussian", "sigma": 0.2 }),
+            json!({ "kind": "ornstein-uhlenbeck", "sigma": 0.2, "theta": 0.15, "dt": 1.0, "start": 0.0 }),
+            json!({ "kind": "ornstein-uhlenbeck", "sigma": 0.3, "theta": 0.15, "dt": 1e-2, "start": 0.0 }),
         ),
+        // no publication of ours lessens its noise
+        same("noise_schedule", json!({ "kind": "constant" })),
         // seed: noise in units of torque
         ("relative_noise", json!(true), json!(true), json!(false)),
         // paper, Algorithm 1: a random process is initialised each episode; seed: never reset
@@ -100,7 +110,7 @@ fn rounded(value: &Value) -> Value {
 
 #[test]
 fn every_number_of_every_preset_is_pinned() {
-    for (column, preset) in Preset::ALL.into_iter().enumerate() {
+    for (column, preset) in [Preset::Modern, Preset::Paper, Preset::Seed].into_iter().enumerate() {
         let config = serde_json::to_value(Config::preset(preset)).expect("a configuration is JSON");
         let config = config.as_object().expect("a configuration is an object");
         let pins = pins();
@@ -121,5 +131,34 @@ fn presets_are_valid_and_the_default_is_modern() {
         Config::preset(preset).validate().unwrap_or_else(|error| panic!("{}: {error}", preset.name()));
     }
     assert_eq!(Config::default(), Config::preset(Preset::Modern));
-    assert_eq!(Preset::ALL.map(Preset::name), ["modern", "paper", "seed"]);
+    assert_eq!(Preset::ALL.map(Preset::name), ["modern", "paper", "seed", "on-policy", "off-policy", "copdac-q"]);
+}
+
+/// The presets of Silver et al. 2014 start from the paper's and change these.
+#[test]
+fn the_presets_of_2014_are_pinned() {
+    let common = json!({
+        "environments": 64, "steps": 1_280_000, "algorithm": "on-policy", "optimizer": "gradient-descent", "minibatch": "latest",
+        "actor_hidden": [64, 64], "critic_hidden": [64, 64], "action_layer": 1, "batch_norm": "none", "actor_learning_rate": 1e-3,
+        "critic_learning_rate": 5e-3, "critic_weight_decay": 0.0, "gamma": 0.9, "replay_capacity": 128, "learning_starts": 128,
+        "exploration": { "kind": "gaussian", "sigma": 0.2 },
+    });
+    let off_policy = json!({
+        "environments": 8, "steps": 160_000, "algorithm": "off-policy", "minibatch": "replay", "replay_capacity": 100_000,
+    });
+    let copdac_q = json!({
+        "algorithm": "compatible", "critic_hidden": [256], "critic_learning_rate": 4e-3, "compatible_learning_rate": 3e-2,
+    });
+    let changes = [(Preset::OnPolicy, json!({})), (Preset::OffPolicy, off_policy), (Preset::CopdacQ, copdac_q)];
+    for (preset, own) in changes {
+        let mut expected = serde_json::to_value(Config::preset(Preset::Paper)).expect("a configuration is JSON");
+        for changes in [&common, &own] {
+            for (name, value) in changes.as_object().expect("an object") {
+                let setting = expected.get_mut(name).unwrap_or_else(|| panic!("there is no setting {name}"));
+                *setting = value.clone();
+            }
+        }
+        let found = serde_json::to_value(Config::preset(preset)).expect("a configuration is JSON");
+        assert_eq!(rounded(&found), rounded(&expected), "{}", preset.name());
+    }
 }

@@ -7,7 +7,7 @@
 
 struct Operation {
     kind: u32,
-    // 0 actor, 1 critic: whose learning rate and weight decay
+    // 0 actor, 1 critic, 2 compatible parameters: whose learning rate and weight decay
     network: u32,
     // workgroups of work an agent
     units: u32,
@@ -75,7 +75,10 @@ const RECORD_GRADIENTS: u32 = 1u;
 const STORE_UNCLIPPED_ACTIONS: u32 = 2u;
 const TRUNCATION_IS_TERMINAL: u32 = 4u;
 const RESET_NOISE: u32 = 8u;
-const PARTIAL_BATCHES: u32 = 16u;
+// theta <- theta - lr g instead of Adam
+const GRADIENT_DESCENT: u32 = 16u;
+// no target network follows: the target half of the parameters is unused, or holds COPDAC-Q's w
+const NO_TARGETS: u32 = 32u;
 
 // One entry an agent; written by the host, never by a shader.
 struct HyperParameters {
@@ -95,14 +98,24 @@ struct HyperParameters {
     adam_epsilon: f32,
     // 0: blend every update; C: copy every C updates
     hard_update_every: u32,
-    // 0 none, 1 Gaussian, 2 Ornstein-Uhlenbeck
+    // 0 none, 1 Gaussian, 2 Ornstein-Uhlenbeck, 3 decaying offset, 4 decaying Gaussian
     noise_kind: u32,
+    // standard deviation; of the decaying kinds, the size in the first episode
     noise_sigma: f32,
     ou_theta: f32,
     ou_dt: f32,
     // 1: sigma is a fraction of half the action range; 0: sigma is in units of the action
     noise_is_relative: u32,
-    reserved: u32,
+    // step size of COPDAC-Q's w
+    compatible_learning_rate: f32,
+    // where an Ornstein-Uhlenbeck process starts
+    ou_start: f32,
+    // 0 constant, 1 linear, 2 exponential: what the noise is multiplied by as training goes on
+    noise_schedule: u32,
+    // the factor at the end (linear), or the least factor (exponential)
+    noise_final: f32,
+    // environment steps to the end (linear), or until the factor has halved (exponential)
+    noise_span: f32,
 }
 
 const EPISODE_LOG: u32 = 64u;
@@ -125,7 +138,8 @@ struct AgentState {
     halted: u32,
     halted_at: u32,
     episodes: u32,
-    reserved: u32,
+    // updates taken when the last episode ended
+    episode_began: u32,
     // sums since the host last cleared them
     measured_updates: u32,
     critic_loss: f32,
@@ -134,10 +148,12 @@ struct AgentState {
     value_maximum: f32,
     absolute_td_error: f32,
     saturated: f32,
-    // sum over the updates of the current episode of the largest value in the minibatch
+    // sum over the updates since the last episode ended of the largest value in the minibatch
     episode_maximum_value: f32,
-    // return, length, sum of maximum values, number of the last episodes, by episode number modulo EPISODE_LOG
+    // of the last episodes, by episode number modulo EPISODE_LOG: return, length, mean of the maximum values, updates
     log: array<vec4f, EPISODE_LOG>,
+    // and the steps each environment had taken when they ended
+    log_steps: array<u32, EPISODE_LOG>,
 }
 
 struct Dispatch {
@@ -161,6 +177,8 @@ var<workgroup> sh_reduce: array<vec4f, 256>;
 
 const ACTOR: u32 = 0u;
 const CRITIC: u32 = 1u;
+// COPDAC-Q's w, in the target actor's place
+const COMPATIBLE: u32 = 2u;
 
 // Operation flags.
 // the rows are those of the minibatch, not `rows`
@@ -175,6 +193,11 @@ const TRAIN_NORM: u32 = 8u;
 const EVALUATION: u32 = 16u;
 // normalise with the running statistics
 const RUNNING_STATISTICS: u32 = 32u;
+// the minibatch is the last step of every environment, or the step before it
+const LATEST_STEP: u32 = 64u;
+const PREVIOUS_STEP: u32 = 128u;
+// the critic's gradient is -delta grad Q (Silver et al. 2014), not that of the squared error
+const DELTA_RULE: u32 = 256u;
 
 fn operation_rows(operation: Operation, agent: u32) -> u32 {
     if (operation.flags & MINIBATCH_ROWS) != 0u {

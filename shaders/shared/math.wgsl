@@ -8,6 +8,8 @@ fn sine_cosine(x: f32) -> vec2f {
     var y = fma(quarter, -1.5703125, x);
     y = fma(quarter, -4.837512969970703e-4, y);
     y = fma(quarter, -7.549789948768648e-8, y);
+    // past 1e7 the parts no longer cancel; the result is then some angle's, but never beyond one
+    y = clamp(y, -1.0, 1.0);
     let y2 = y * y;
     let sine = fma(y * y2, fma(y2, fma(y2, -1.9515295891e-4, 8.3321608736e-3), -1.6666654611e-1), y);
     let cosine = fma(y2 * y2, fma(y2, fma(y2, 2.443315711809948e-5, -1.388731625493765e-3), 4.166664568298827e-2), fma(y2, -0.5, 1.0));
@@ -22,7 +24,8 @@ fn wrap_angle(x: f32) -> f32 {
     let turns = floor(x * 0.15915494309189535 + 0.5);
     var y = fma(turns, -6.28125, x);
     y = fma(turns, -1.9350051879882812e-3, y);
-    return fma(turns, -3.0199159795074593e-7, y);
+    // the bounds matter for huge angles only, which float32 cannot tell from each other any more
+    return clamp(fma(turns, -3.0199159795074593e-7, y), -3.1415928, 3.1415928);
 }
 
 // tanh, odd, by polynomial below 0.625 and by the exponential above, where nothing cancels; saturates without overflow.

@@ -81,6 +81,7 @@ impl Population {
                 episodes: state.episodes,
                 // JSON has no infinity
                 episode_maximum_value: if state.episode_maximum_value.is_finite() { state.episode_maximum_value } else { 0.0 },
+                episode_began: state.episode_began,
                 halted: state.halted,
                 halted_at: state.halted_at,
             },
@@ -235,6 +236,7 @@ impl Population {
             bias_correction2: tensor(BIAS_CORRECTION)[1],
             episodes: counters.episodes,
             episode_maximum_value: counters.episode_maximum_value,
+            episode_began: counters.episode_began,
             halted: counters.halted,
             halted_at: counters.halted_at,
             value_maximum: f32::MIN,

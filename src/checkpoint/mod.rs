@@ -104,6 +104,8 @@ pub(crate) struct Counters {
     pub replay_length: u32,
     pub episodes: u32,
     pub episode_maximum_value: f32,
+    #[serde(default)]
+    pub episode_began: u32,
     /// The reason as the shaders number it; 0 while the agent learns.
     pub halted: u32,
     pub halted_at: u32,

@@ -1,27 +1,104 @@
-//! The environment contract: what a task must say of itself so that the shaders can simulate it.
+//! The environment contract: what a task must say of itself so that the shaders can simulate it; and the environments
+//! that come with the crate.
 //!
-//! An [`Environment`] is a piece of WGSL and its sizes. The WGSL defines three functions over types that this crate
-//! declares from the sizes:
+//! | name | actions | observations | ends |
+//! |---|---|---|---|
+//! | `Pendulum-v1`, `Pendulum-v0` | 1 | 3 | never; truncated after 200 steps |
+//! | `MountainCarContinuous-v0`: [`mountain_car`] | 1 | 2 | at the goal; truncated after 999 |
+//! | `CartPoleSwingUp-v0`: [`cart_pole`] | 1 | 5 | never; truncated after 500 |
+//! | `Reacher-v0`: [`reacher`] | 2 | 10 | never; truncated after 100 |
+//! | `Navigator-v0`: [`navigator`] | 2 | 28 | at the goal; truncated after 200 |
+//!
+//! # An environment of your own
+//!
+//! An [`Environment`] is a piece of WGSL, its sizes, the bounds of its actions and a time limit. The WGSL defines three
+//! functions; this is a whole one, to copy and change (a cart on a rail, to be brought to the middle):
+//!
+//! ```
+//! use ddpg_wgpu::Environment;
+//!
+//! const RAIL: &str = "
+//! // The first state of an episode. State is array<f32, 2> here: position (m), velocity (m/s).
+//! fn environment_reset(random: ptr<function, Random>) -> State {
+//!     return State(2.0 * random_uniform(random) - 1.0, 0.0);
+//! }
+//!
+//! // One step: the next state, the reward, and whether the task has ended for good. Action is array<f32, 1>: a force
+//! // (N), within the bounds.
+//! fn environment_step(state: State, action: Action, random: ptr<function, Random>) -> Step {
+//!     let velocity = state[1] + 0.05 * action[0];
+//!     let position = state[0] + 0.05 * velocity;
+//!     let reward = -position * position - 0.1 * velocity * velocity;
+//!     return Step(State(position, velocity), reward, abs(position) > 2.0);
+//! }
+//!
+//! // What the networks see of a state. Observation is array<f32, 2> here.
+//! fn environment_observe(state: State) -> Observation {
+//!     return Observation(state[0], state[1]);
+//! }
+//! ";
+//!
+//! // name, WGSL, floats of State, floats of Observation, lowest and highest actions, time limit (steps)
+//! let rail = Environment::new("Rail", RAIL, 2, 2, vec![-1.0], vec![1.0], 100)?;
+//! rail.check()?;
+//! # Ok::<(), ddpg_wgpu::Error>(())
+//! ```
+//!
+//! Training it takes the same lines as any other:
+//!
+//! ```no_run
+//! # let rail = ddpg_wgpu::Environment::pendulum_v1();
+//! use ddpg_wgpu::{Config, Gpu, Trainer};
+//! let gpu = Gpu::open_blocking(None)?;
+//! let mut trainer = Trainer::new(&gpu.device, &gpu.queue, &rail, &Config::default())?;
+//! trainer.advance_blocking(1000)?;
+//! println!("{:.1}", trainer.evaluate_blocking(100, 1)?[0].mean_return);
+//! # Ok::<(), ddpg_wgpu::Error>(())
+//! ```
+//!
+//! `examples/custom_environment` is a whole program.
+//!
+//! # What is declared for you
 //!
 //! ```wgsl
-//! // declared for you
+//! const STATE_SIZE: u32 = ...; const OBSERVATION_SIZE: u32 = ...; const ACTION_SIZE: u32 = ...;
 //! alias State = array<f32, STATE_SIZE>;
 //! alias Observation = array<f32, OBSERVATION_SIZE>;
 //! alias Action = array<f32, ACTION_SIZE>;
 //! struct Step { state: State, reward: f32, terminated: bool }
 //!
-//! // yours
-//! fn environment_reset(random: ptr<function, Random>) -> State { ... }
-//! fn environment_step(state: State, action: Action, random: ptr<function, Random>) -> Step { ... }
-//! fn environment_observe(state: State) -> Observation { ... }
+//! fn random_uniform(random: ptr<function, Random>) -> f32   // in [0, 1); another number at each call
+//! fn random_normal(random: ptr<function, Random>) -> f32    // mean 0, variance 1
+//! fn sine_cosine(x: f32) -> vec2f                           // (sin x, cos x), to 1e-7 on every device
+//! fn wrap_angle(x: f32) -> f32                              // x in [-pi, pi)
+//! fn hyperbolic_tangent(x: f32) -> f32                      // never overflows
+//! fn is_finite(x: f32) -> bool
 //! ```
 //!
-//! `random_uniform(random)` gives a number in [0, 1), `random_normal(random)` a standard normal; `sine_cosine(x)`,
-//! `wrap_angle(x)` and `hyperbolic_tangent(x)` are accurate on every device. Actions arrive clipped to their bounds.
-//! `terminated` is for true ends only: the time limit is counted for you, and truncates without ending the bootstrap.
+//! # The rules
+//!
+//! - **State** is all that lasts from step to step; **Observation** is what the networks see. Keep observations within a
+//!   few units, and angles as cosine and sine.
+//! - **Actions** arrive clipped to their bounds, in your units.
+//! - **`terminated`** is for true ends only, those after which nothing more can be earned: it cuts the bootstrap. The time
+//!   limit is counted for you and truncates without cutting it. The episode's last observation is kept for learning.
+//! - **Randomness** comes from `random` alone, so that the same seed gives the same episode.
+//! - **NaN or infinity** in a reward or an observation stops that agent with
+//!   [`HaltReason::Environment`](crate::HaltReason::Environment), its parameters as they were; the others go on.
+//! - **Indices** that are constant and exceed an array are refused; one that is computed is clamped into the array.
+//! - Functions, constants, structs and aliases of your own are welcome, under names that the crate does not use itself:
+//!   a prefix helps. Bindings, workgroup memory, barriers and entry points are refused.
+//!
+//! [`Environment::check`] tells all of it apart from a device, in your own lines and columns.
 
+pub mod cart_pole;
 mod host;
-mod pendulum;
+pub mod mountain_car;
+pub mod navigator;
+pub mod pendulum;
+pub mod reacher;
+#[cfg(test)]
+mod testing;
 
 use crate::error::{Error, Result};
 use std::borrow::Cow;
@@ -34,23 +111,26 @@ pub struct Environment {
     pub name: Cow<'static, str>,
     /// The WGSL of `environment_reset`, `environment_step` and `environment_observe`, and whatever they need.
     pub source: Cow<'static, str>,
-    /// Floats of physics state.
+    /// Floats of physics state, 1 to 4096.
     pub state_size: u32,
-    /// Floats a network sees.
+    /// Floats a network sees, 1 to 4096.
     pub observation_size: u32,
     /// Lowest value of each action.
     pub action_low: Vec<f32>,
     /// Highest value of each action.
     pub action_high: Vec<f32>,
-    /// Steps after which an episode is truncated.
+    /// Steps after which an episode is truncated, 1 to 16,777,216: a float counts them.
     pub time_limit: u32,
+    /// The usual magnitude of each observation, 1 where it is left empty: COPDAC-Q's fixed basis is spread over it.
+    pub observation_scale: Vec<f32>,
 }
 
 impl Environment {
     /// An environment of your own. See the [module documentation](self) for what `source` must define.
     ///
     /// # Errors
-    /// [`Error::Config`] for sizes that cannot be; the WGSL itself is checked when an agent is built.
+    /// [`Error::Config`] for sizes and bounds that cannot be. The WGSL itself is checked by [`Environment::check`], and
+    /// when a population is built.
     pub fn new(
         name: impl Into<Cow<'static, str>>,
         source: impl Into<Cow<'static, str>>,
@@ -60,13 +140,22 @@ impl Environment {
         action_high: Vec<f32>,
         time_limit: u32,
     ) -> Result<Self> {
-        let environment =
-            Self { name: name.into(), source: source.into(), state_size, observation_size, action_low, action_high, time_limit };
+        let environment = Self {
+            name: name.into(),
+            source: source.into(),
+            state_size,
+            observation_size,
+            action_low,
+            action_high,
+            time_limit,
+            observation_scale: Vec::new(),
+        };
         environment.validate()?;
         Ok(environment)
     }
 
-    /// A built-in environment by name: `Pendulum-v1` or `Pendulum-v0`.
+    /// A built-in environment by name: `Pendulum-v1`, `Pendulum-v0`, `MountainCarContinuous-v0`, `CartPoleSwingUp-v0`,
+    /// `Reacher-v0` or `Navigator-v0`.
     ///
     /// # Errors
     /// [`Error::Config`] listing the names there are.
@@ -83,7 +172,14 @@ impl Environment {
     }
 
     fn built_in() -> Vec<Self> {
-        vec![Self::pendulum_v1(), Self::pendulum_v0()]
+        vec![
+            Self::pendulum_v1(),
+            Self::pendulum_v0(),
+            Self::mountain_car_continuous_v0(),
+            Self::cart_pole_swing_up_v0(),
+            Self::reacher_v0(),
+            Self::navigator_v0(),
+        ]
     }
 
     /// Actions a step takes.
@@ -103,10 +199,15 @@ impl Environment {
 
     pub(crate) fn validate(&self) -> Result<()> {
         let name = &self.name;
-        for (what, value) in [("state_size", self.state_size), ("observation_size", self.observation_size), ("time_limit", self.time_limit)]
-        {
-            if value == 0 {
-                return Err(Error::config(format!("environment {name}: {what} is 0; it must be at least 1")));
+        // an invocation holds both arrays in its registers or its stack; 2^24 + 1 is the first integer that no f32 holds
+        let most = [
+            ("state_size", self.state_size, 4096),
+            ("observation_size", self.observation_size, 4096),
+            ("time_limit", self.time_limit, 1 << 24),
+        ];
+        for (what, value, most) in most {
+            if value == 0 || value > most {
+                return Err(Error::config(format!("environment {name}: {what} is {value}; it must lie in 1 to {most}")));
             }
         }
         if self.action_low.is_empty() || self.action_low.len() != self.action_high.len() {
@@ -117,9 +218,10 @@ impl Environment {
             )));
         }
         for (i, (low, high)) in self.action_low.iter().zip(&self.action_high).enumerate() {
-            if !(low.is_finite() && high.is_finite() && low < high) {
+            if !(low.is_finite() && high.is_finite() && low < high && (high - low).is_finite()) {
                 return Err(Error::config(format!(
-                    "environment {name}: action {i} ranges from {low} to {high}; the bounds must be finite and increasing"
+                    "environment {name}: action {i} ranges from {low} to {high}; the bounds and their difference must be finite, and the \
+                     first below the second"
                 )));
             }
         }

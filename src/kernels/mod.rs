@@ -1,5 +1,32 @@
 //! The kernels: one WGSL module, a pipeline for each kind of operation, and the bindings they all share.
+//!
+//! Each shader of `shaders/` has a room here with its float64 `reference`, the executable specification that its tests
+//! hold the shader to.
 
+pub mod adam;
+pub mod batch_norm;
+pub mod dense_backward_input;
+pub mod dense_backward_parameters;
+pub mod dense_forward;
+pub mod exploration;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+pub(crate) mod harness;
+#[cfg(test)]
+mod layout;
+pub mod loss;
+pub mod math;
+pub mod philox;
+#[cfg(test)]
+mod portability;
+pub mod replay;
+pub mod rollout;
+pub mod soft_update;
+#[cfg(test)]
+pub(crate) mod world;
+
+use crate::contract;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::shader;
@@ -29,10 +56,14 @@ pub(crate) enum Kernel {
     ResetEnvironments,
     StepEnvironments,
     ClearMeasurements,
+    FollowedAction,
+    TangentRectified,
+    TangentTanh,
+    CompatibleDifference,
 }
 
 impl Kernel {
-    pub const ALL: [Kernel; 18] = [
+    pub const ALL: [Kernel; 22] = [
         Kernel::Sample,
         Kernel::NormaliseInput,
         Kernel::ForwardLinear,
@@ -51,6 +82,10 @@ impl Kernel {
         Kernel::ResetEnvironments,
         Kernel::StepEnvironments,
         Kernel::ClearMeasurements,
+        Kernel::FollowedAction,
+        Kernel::TangentRectified,
+        Kernel::TangentTanh,
+        Kernel::CompatibleDifference,
     ];
 
     pub fn from_kind(kind: u32) -> Self {
@@ -78,6 +113,10 @@ impl Kernel {
             Kernel::ResetEnvironments => "RESET_ENVIRONMENTS",
             Kernel::StepEnvironments => "STEP_ENVIRONMENTS",
             Kernel::ClearMeasurements => "CLEAR_MEASUREMENTS",
+            Kernel::FollowedAction => "FOLLOWED_ACTION",
+            Kernel::TangentRectified => "TANGENT_RECTIFIED",
+            Kernel::TangentTanh => "TANGENT_TANH",
+            Kernel::CompatibleDifference => "COMPATIBLE_DIFFERENCE",
         }
     }
 }
@@ -140,6 +179,14 @@ impl Tile {
     }
 }
 
+/// The types of group 0's bindings, in the order of `shaders/shared/bindings.wgsl`: sizes, operations and hyper-parameters,
+/// then the six role buffers that kernels write.
+fn memory_binding_types() -> [wgpu::BufferBindingType; 9] {
+    let storage = |read_only| wgpu::BufferBindingType::Storage { read_only };
+    let (read, write) = (storage(true), storage(false));
+    [wgpu::BufferBindingType::Uniform, read, read, write, write, write, write, write, write]
+}
+
 /// How work is dealt out to workgroups: all that a program needs to know of the kernels while it is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Grid {
@@ -186,6 +233,7 @@ impl Kernels {
                 remedy: "open the device with WebGPU's default limits or more".into(),
             });
         }
+        contract::check(environment)?;
         let source = shader::assemble(environment, tile)?.source;
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some("ddpg-wgpu"),
@@ -197,14 +245,7 @@ impl Kernels {
             ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: dynamic, min_binding_size: size },
             count: None,
         };
-        let storage = |read_only| wgpu::BufferBindingType::Storage { read_only };
-        let memory: Vec<_> = (0..9)
-            .map(|binding| match binding {
-                0 => entry(0, wgpu::BufferBindingType::Uniform, false, None),
-                1 | 2 => entry(binding, storage(true), false, None),
-                _ => entry(binding, storage(false), false, None),
-            })
-            .collect();
+        let memory: Vec<_> = (0..).zip(memory_binding_types()).map(|(binding, ty)| entry(binding, ty, false, None)).collect();
         let bind_group_layout =
             |label, entries: &[_]| device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries });
         let memory_layout = bind_group_layout("memory", &memory);

@@ -38,7 +38,7 @@ pub struct Arguments {
 }
 
 /// The run that a directory belongs to, where it says so.
-fn run_of(directory: &Path) -> Result<Option<Run>> {
+pub fn run_of(directory: &Path) -> Result<Option<Run>> {
     let path = directory.join(CONFIG);
     if path.exists() {
         crate::train::read_settings(&path).and_then(|file| Ok(Some(Run::resolve(file, Default::default())?)))
@@ -47,17 +47,21 @@ fn run_of(directory: &Path) -> Result<Option<Run>> {
     }
 }
 
-pub fn run(arguments: &Arguments) -> Result<()> {
-    let path = &arguments.path;
+/// The agents of a run directory, or of one file, and the directory they are in.
+pub fn load(path: &Path) -> Result<(Vec<Snapshot>, PathBuf)> {
     if !path.exists() {
         return Err(Usage(format!("{}: there is no such run directory or file", path.display())).into());
     }
-    let (snapshots, directory) = if path.is_dir() {
-        (Snapshot::load_all(path)?, path.as_path())
+    if path.is_dir() {
+        Ok((Snapshot::load_all(path)?, path.to_owned()))
     } else {
-        (vec![Snapshot::load(path)?], path.parent().unwrap_or(Path::new(".")))
-    };
-    let run = run_of(directory)?;
+        Ok((vec![Snapshot::load(path)?], path.parent().unwrap_or(Path::new(".")).to_owned()))
+    }
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let (snapshots, directory) = load(&arguments.path)?;
+    let run = run_of(&directory)?;
     let defaults = run.clone().unwrap_or_else(|| Run::preset(Default::default()));
     let episodes = arguments.episodes.unwrap_or(defaults.final_episodes);
     let seed = arguments.seed.unwrap_or(defaults.eval_seed);
@@ -78,8 +82,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Runs the saved actors, in a population that has no more of the rest than it must.
-fn evaluate(gpu: &Gpu, environment: &Environment, snapshots: &[Snapshot], episodes: u32, seed: u32) -> Result<Vec<Evaluation>> {
+/// The saved actors, in a population that has no more of the rest than it must.
+pub fn revive(gpu: &Gpu, environment: &Environment, snapshots: &[Snapshot]) -> Result<Trainer> {
     let mut config = snapshots[0].config.clone();
     config.agents = u32::try_from(snapshots.len()).context("more agents than can be counted")?;
     (config.environments, config.batch_size, config.replay_capacity, config.learning_starts) = (1, 1, 1, 1);
@@ -88,7 +92,11 @@ fn evaluate(gpu: &Gpu, environment: &Environment, snapshots: &[Snapshot], episod
     for (agent, snapshot) in snapshots.iter().enumerate() {
         population.load_parameters_blocking(agent, snapshot)?;
     }
-    let result = Trainer::from_population(population).evaluate_blocking(episodes, seed);
+    Ok(Trainer::from_population(population))
+}
+
+fn evaluate(gpu: &Gpu, environment: &Environment, snapshots: &[Snapshot], episodes: u32, seed: u32) -> Result<Vec<Evaluation>> {
+    let result = revive(gpu, environment, snapshots)?.evaluate_blocking(episodes, seed);
     // what the device says says more than what the call does
     gpu.check()?;
     let mut evaluations = result?;

@@ -3,14 +3,20 @@
 mod devices;
 mod eval;
 mod failure;
+mod monitor;
 mod output;
 mod plot;
 mod progress;
+mod render;
 mod report;
 mod resolve;
 mod run_directory;
 mod settings;
+mod summaries;
+mod tensorboard;
 mod train;
+mod video;
+mod watch;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use ddpg_wgpu::Preset;
@@ -37,6 +43,8 @@ enum Command {
     Train(Box<train::Arguments>),
     /// Evaluate saved agents
     Eval(eval::Arguments),
+    /// Draw episodes of a saved agent as an animated GIF
+    Render(render::Arguments),
     /// List the GPU adapters of this machine and their limits
     Devices,
 }
@@ -61,6 +69,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Train(arguments) => train::run(*arguments),
         Command::Eval(arguments) => eval::run(&arguments),
+        Command::Render(arguments) => render::run(&arguments),
         Command::Devices => devices::run(),
     };
     match result {

@@ -28,13 +28,15 @@ pub fn learning_curve(path: &Path, title: &str, points: &[Point]) -> anyhow::Res
     let root = SVGBackend::new(path, (960, 540)).into_drawing_area();
     root.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&root)
-        .caption(title, ("sans-serif", 20))
+        .caption(title, ("sans-serif", 24))
         .margin(16)
         .x_label_area_size(44)
         .y_label_area_size(64)
         .build_cartesian_2d(0.0..last.step.max(1) as f64, lowest - margin..highest + margin)?;
     chart
         .configure_mesh()
+        .axis_desc_style(("sans-serif", 18))
+        .label_style(("sans-serif", 16))
         .x_desc("environment steps an agent")
         .y_desc("mean return of an evaluation")
         .x_label_formatter(&|step| format!("{step:.0}"))

@@ -1,7 +1,7 @@
 //! From a preset, a file and flags to a run with nothing left open, and back.
 
-use crate::settings::{InitializationKind, NoiseKind, Settings};
-use ddpg_wgpu::{Config, Error, Exploration, Initialization, Preset, TargetUpdate};
+use crate::settings::{InitializationKind, NoiseKind, ScheduleKind, Settings};
+use ddpg_wgpu::{Config, Environment, Error, Exploration, Initialization, NoiseSchedule, Preset, TargetUpdate};
 
 /// A run with nothing left open.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +15,16 @@ pub struct Run {
     pub final_episodes: u32,
     pub log_every: u64,
     pub save_replay: bool,
+    /// Episodes an agent after which training ends; 0: only `config.steps` ends it.
+    pub max_episodes: u64,
+    pub print_episodes: bool,
+    pub tensorboard: bool,
+    /// Without one, a directory in the run directory.
+    pub summary_dir: Option<String>,
+    pub use_gym_monitor: bool,
+    /// Without one, a directory in the run directory.
+    pub monitor_dir: Option<String>,
+    pub render_env: bool,
 }
 
 /// Calls a macro with the settings that have the same name and type in [`Config`].
@@ -25,10 +35,15 @@ macro_rules! plain_settings {
             seed,
             steps,
             maximum_episode_length,
+            algorithm,
+            optimizer,
+            minibatch,
             actor_hidden,
             critic_hidden,
             action_layer,
             output_initialization,
+            basis_weights,
+            basis_biases,
             batch_norm,
             online_statistics,
             target_statistics,
@@ -37,6 +52,7 @@ macro_rules! plain_settings {
             batch_norm_decay,
             actor_learning_rate,
             critic_learning_rate,
+            compatible_learning_rate,
             adam_beta1,
             adam_beta2,
             adam_epsilon,
@@ -62,16 +78,25 @@ macro_rules! plain_settings {
 impl Run {
     /// A preset with nothing changed.
     pub fn preset(preset: Preset) -> Self {
+        let seed = preset == Preset::Seed;
         Self {
             preset,
-            env: "Pendulum-v1".to_owned(),
+            env: if seed { "Pendulum-v0" } else { "Pendulum-v1" }.to_owned(),
             config: Config::preset(preset),
-            eval_every: 2000,
+            eval_every: 6000,
             eval_episodes: 50,
             eval_seed: 1,
             final_episodes: 1000,
-            log_every: 1000,
+            // a line an episode, soon after it ends
+            log_every: if seed { 200 } else { 1000 },
             save_replay: false,
+            max_episodes: if seed { 50_000 } else { 0 },
+            print_episodes: seed,
+            tensorboard: true,
+            summary_dir: seed.then(|| "results/tf_ddpg".to_owned()),
+            use_gym_monitor: seed,
+            monitor_dir: seed.then(|| "results/gym_ddpg".to_owned()),
+            render_env: false,
         }
     }
 
@@ -89,6 +114,7 @@ impl Run {
 
     fn apply(&mut self, settings: Settings) -> Result<(), Error> {
         self.config.exploration = exploration(self.config.exploration, &settings)?;
+        self.config.noise_schedule = schedule(self.config.noise_schedule, &settings)?;
         self.config.hidden_initialization = initialization(self.config.hidden_initialization, &settings)?;
         match settings.hard_update_every {
             None => {}
@@ -99,6 +125,10 @@ impl Run {
             ($($name:ident),*) => { $(if let Some(value) = settings.$name { self.config.$name = value; })* };
         }
         plain_settings!(take);
+        // the seed learns as soon as its buffer holds more than a batch
+        if let (Preset::Seed, Some(batch), None) = (self.preset, settings.batch_size, settings.learning_starts) {
+            self.config.learning_starts = batch.saturating_add(1);
+        }
         if let Some(environments) = settings.envs {
             self.config.environments = environments;
         }
@@ -106,7 +136,31 @@ impl Run {
             ($($name:ident),*) => { $(if let Some(value) = settings.$name { self.$name = value; })* };
         }
         take_own!(env, eval_every, eval_episodes, eval_seed, final_episodes, log_every, save_replay);
+        take_own!(max_episodes, print_episodes, tensorboard, use_gym_monitor, render_env);
+        self.summary_dir = settings.summary_dir.or(self.summary_dir.take());
+        self.monitor_dir = settings.monitor_dir.or(self.monitor_dir.take());
+        if self.max_episodes > 0 && settings.max_episodes.is_some() && settings.steps.is_none() {
+            self.config.steps = self.steps_of_episodes()?;
+        }
         Ok(())
+    }
+
+    /// Rollouts until the run ends, where no episode ends before its time limit; sooner where some do and `max_episodes`
+    /// counts them.
+    pub fn iterations(&self) -> u64 {
+        match self.max_episodes {
+            0 => self.config.iterations(),
+            _ => {
+                self.config.iterations().min(self.steps_of_episodes().map_or(u64::MAX, |steps| steps / u64::from(self.config.environments)))
+            }
+        }
+    }
+
+    /// Environment steps that `max_episodes` take where none ends before its time limit.
+    fn steps_of_episodes(&self) -> Result<u64, Error> {
+        let limit = self.config.time_limit(&Environment::by_name(&self.env)?);
+        let environments = u64::from(self.config.environments);
+        Ok(self.max_episodes.div_ceil(environments).saturating_mul(environments).saturating_mul(limit.into()))
     }
 
     fn validate(&self) -> Result<(), Error> {
@@ -140,7 +194,7 @@ impl Run {
 
     /// The same run as settings, none of them open that has a meaning here.
     pub fn settings(&self) -> Settings {
-        let Config { exploration, hidden_initialization, target_update, environments, .. } = self.config;
+        let Config { exploration, noise_schedule, hidden_initialization, target_update, environments, .. } = self.config;
         let mut settings = Settings {
             preset: Some(self.preset),
             env: Some(self.env.clone()),
@@ -151,6 +205,13 @@ impl Run {
             final_episodes: Some(self.final_episodes),
             log_every: Some(self.log_every),
             save_replay: Some(self.save_replay),
+            max_episodes: Some(self.max_episodes),
+            print_episodes: Some(self.print_episodes),
+            tensorboard: Some(self.tensorboard),
+            summary_dir: self.summary_dir.clone(),
+            use_gym_monitor: Some(self.use_gym_monitor),
+            monitor_dir: self.monitor_dir.clone(),
+            render_env: Some(self.render_env),
             ..Default::default()
         };
         macro_rules! put {
@@ -174,36 +235,101 @@ impl Run {
                 settings.exploration = Some(NoiseKind::Gaussian);
                 settings.noise_sigma = Some(sigma);
             }
-            Exploration::OrnsteinUhlenbeck { sigma, theta, dt } => {
+            Exploration::OrnsteinUhlenbeck { sigma, theta, dt, start } => {
                 settings.exploration = Some(NoiseKind::OrnsteinUhlenbeck);
                 (settings.noise_sigma, settings.noise_theta, settings.noise_dt) = (Some(sigma), Some(theta), Some(dt));
+                settings.noise_start = Some(start);
+            }
+            Exploration::DecayingOffset { initial } => {
+                (settings.exploration, settings.noise_initial) = (Some(NoiseKind::DecayingOffset), Some(initial));
+            }
+            Exploration::DecayingGaussian { initial } => {
+                (settings.exploration, settings.noise_initial) = (Some(NoiseKind::DecayingGaussian), Some(initial));
+            }
+        }
+        match noise_schedule {
+            NoiseSchedule::Constant => settings.noise_schedule = Some(ScheduleKind::Constant),
+            NoiseSchedule::Linear { last: factor, steps: span } | NoiseSchedule::Exponential { least: factor, half_life: span } => {
+                let linear = matches!(noise_schedule, NoiseSchedule::Linear { .. });
+                settings.noise_schedule = Some(if linear { ScheduleKind::Linear } else { ScheduleKind::Exponential });
+                (settings.noise_final, settings.noise_span) = (Some(factor), Some(span));
             }
         }
         settings
     }
 }
 
+/// The numbers of every kind of noise.
+struct Noise {
+    sigma: f32,
+    theta: f32,
+    dt: f32,
+    start: f32,
+    initial: f32,
+}
+
 /// What was set before, changed by what is set now; a change of kind keeps the numbers that both kinds have.
 fn exploration(before: Exploration, settings: &Settings) -> Result<Exploration, Error> {
-    let (kind, sigma, theta, dt) = match before {
-        Exploration::None => (NoiseKind::None, 0.1, 0.15, 1.0),
-        Exploration::Gaussian { sigma } => (NoiseKind::Gaussian, sigma, 0.15, 1.0),
-        Exploration::OrnsteinUhlenbeck { sigma, theta, dt } => (NoiseKind::OrnsteinUhlenbeck, sigma, theta, dt),
+    let noise = Noise { sigma: 0.1, theta: 0.15, dt: 1.0, start: 0.0, initial: 1.0 };
+    let (kind, noise) = match before {
+        Exploration::None => (NoiseKind::None, noise),
+        Exploration::Gaussian { sigma } => (NoiseKind::Gaussian, Noise { sigma, ..noise }),
+        Exploration::OrnsteinUhlenbeck { sigma, theta, dt, start } => {
+            (NoiseKind::OrnsteinUhlenbeck, Noise { sigma, theta, dt, start, ..noise })
+        }
+        Exploration::DecayingOffset { initial } => (NoiseKind::DecayingOffset, Noise { initial, ..noise }),
+        Exploration::DecayingGaussian { initial } => (NoiseKind::DecayingGaussian, Noise { initial, ..noise }),
     };
     let kind = settings.exploration.unwrap_or(kind);
-    let unused = |name: &str, kind: &str| Err(Error::Config(format!("{name} has no effect with exploration {kind}")));
-    let sigma = settings.noise_sigma.unwrap_or(sigma);
-    match kind {
-        NoiseKind::None if settings.noise_sigma.is_some() => unused("noise_sigma", "none"),
-        NoiseKind::None if settings.noise_theta.is_some() => unused("noise_theta", "none"),
-        NoiseKind::None if settings.noise_dt.is_some() => unused("noise_dt", "none"),
-        NoiseKind::None => Ok(Exploration::None),
-        NoiseKind::Gaussian if settings.noise_theta.is_some() => unused("noise_theta", "gaussian"),
-        NoiseKind::Gaussian if settings.noise_dt.is_some() => unused("noise_dt", "gaussian"),
-        NoiseKind::Gaussian => Ok(Exploration::Gaussian { sigma }),
-        NoiseKind::OrnsteinUhlenbeck => {
-            Ok(Exploration::OrnsteinUhlenbeck { sigma, theta: settings.noise_theta.unwrap_or(theta), dt: settings.noise_dt.unwrap_or(dt) })
+    let (name, has): (&str, &[&str]) = match kind {
+        NoiseKind::None => ("none", &[]),
+        NoiseKind::Gaussian => ("gaussian", &["noise_sigma"]),
+        NoiseKind::OrnsteinUhlenbeck => ("ornstein-uhlenbeck", &["noise_sigma", "noise_theta", "noise_dt", "noise_start"]),
+        NoiseKind::DecayingOffset => ("decaying-offset", &["noise_initial"]),
+        NoiseKind::DecayingGaussian => ("decaying-gaussian", &["noise_initial"]),
+    };
+    let Settings { noise_sigma, noise_theta, noise_dt, noise_start, noise_initial, .. } = *settings;
+    let given = [
+        ("noise_sigma", noise_sigma),
+        ("noise_theta", noise_theta),
+        ("noise_dt", noise_dt),
+        ("noise_start", noise_start),
+        ("noise_initial", noise_initial),
+    ];
+    if let Some((unused, _)) = given.iter().find(|(setting, value)| value.is_some() && !has.contains(setting)) {
+        return Err(Error::Config(format!("{unused} has no effect with exploration {name}")));
+    }
+    let (sigma, initial) = (noise_sigma.unwrap_or(noise.sigma), noise_initial.unwrap_or(noise.initial));
+    Ok(match kind {
+        NoiseKind::None => Exploration::None,
+        NoiseKind::Gaussian => Exploration::Gaussian { sigma },
+        NoiseKind::OrnsteinUhlenbeck => Exploration::OrnsteinUhlenbeck {
+            sigma,
+            theta: noise_theta.unwrap_or(noise.theta),
+            dt: noise_dt.unwrap_or(noise.dt),
+            start: noise_start.unwrap_or(noise.start),
+        },
+        NoiseKind::DecayingOffset => Exploration::DecayingOffset { initial },
+        NoiseKind::DecayingGaussian => Exploration::DecayingGaussian { initial },
+    })
+}
+
+fn schedule(before: NoiseSchedule, settings: &Settings) -> Result<NoiseSchedule, Error> {
+    let (kind, factor, span) = match before {
+        NoiseSchedule::Constant => (ScheduleKind::Constant, 0.1, 50_000.0),
+        NoiseSchedule::Linear { last, steps } => (ScheduleKind::Linear, last, steps),
+        NoiseSchedule::Exponential { least, half_life } => (ScheduleKind::Exponential, least, half_life),
+    };
+    let Settings { noise_schedule, noise_final, noise_span, .. } = *settings;
+    let (factor, span) = (noise_final.unwrap_or(factor), noise_span.unwrap_or(span));
+    match noise_schedule.unwrap_or(kind) {
+        ScheduleKind::Constant if noise_final.is_some() || noise_span.is_some() => {
+            let name = if noise_final.is_some() { "noise_final" } else { "noise_span" };
+            Err(Error::Config(format!("{name} has no effect with noise_schedule constant")))
         }
+        ScheduleKind::Constant => Ok(NoiseSchedule::Constant),
+        ScheduleKind::Linear => Ok(NoiseSchedule::Linear { last: factor, steps: span }),
+        ScheduleKind::Exponential => Ok(NoiseSchedule::Exponential { least: factor, half_life: span }),
     }
 }
 

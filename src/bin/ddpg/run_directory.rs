@@ -164,9 +164,9 @@ impl Records {
                 speed.updates
             )?;
             for e in &m.episodes {
-                let Measurements { steps, agent, seed, .. } = m;
+                let Measurements { agent, seed, .. } = m;
                 let (number, episode_return, length, qmax) = (e.number, e.episode_return, e.length, e.maximum_value);
-                writeln!(self.episodes, "{steps},{},{agent},{seed},{number},{episode_return},{length},{qmax}", e.updates)?;
+                writeln!(self.episodes, "{},{},{agent},{seed},{number},{episode_return},{length},{qmax}", e.steps, e.updates)?;
             }
         }
         self.metrics.flush()?;

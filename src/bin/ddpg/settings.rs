@@ -2,7 +2,7 @@
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use ddpg_wgpu::{BatchNorm, Preset, Statistics};
+use ddpg_wgpu::{Algorithm, BatchNorm, Minibatch, Optimizer, Preset, Statistics};
 use serde::de::{DeserializeOwned, IntoDeserializer, value::Error as NameError};
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,7 @@ const LEARNING: &str = "Learning";
 const REPLAY: &str = "Replay";
 const EXPLORATION: &str = "Exploration";
 const EVALUATION: &str = "Evaluation and files";
+const WATCHING: &str = "Watching";
 
 /// Parses one of `names` into the library's own type, by the name it has in files.
 fn named<T: DeserializeOwned + Clone + Send + Sync + 'static>(names: &'static [&'static str]) -> impl TypedValueParser<Value = T> {
@@ -25,6 +26,17 @@ pub enum NoiseKind {
     None,
     Gaussian,
     OrnsteinUhlenbeck,
+    DecayingOffset,
+    DecayingGaussian,
+}
+
+/// Kinds of noise schedule, without their numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScheduleKind {
+    Constant,
+    Linear,
+    Exponential,
 }
 
 /// Kinds of initialization, without their numbers.
@@ -35,12 +47,14 @@ pub enum InitializationKind {
     TruncatedNormal,
 }
 
+const NOISES: &[&str] = &["none", "gaussian", "ornstein-uhlenbeck", "decaying-offset", "decaying-gaussian"];
+
 /// Every setting, each of which may be left open. A TOML file has the same names with `_` for `-`.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Named set of defaults that everything else changes
-    #[arg(long, value_name = "NAME", value_parser = named::<Preset>(&["modern", "paper", "seed"]), help_heading = RUN)]
+    #[arg(long, value_name = "NAME", value_parser = named::<Preset>(&["modern", "paper", "seed", "on-policy", "off-policy", "copdac-q"]), help_heading = RUN)]
     pub preset: Option<Preset>,
     /// Environment to learn: Pendulum-v1 or Pendulum-v0
     #[arg(long, value_name = "NAME", help_heading = RUN)]
@@ -53,14 +67,30 @@ pub struct Settings {
     #[serde(alias = "environments")]
     pub envs: Option<u32>,
     /// Seed of the first agent
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64), help_heading = RUN)]
+    #[arg(long, value_name = "N", visible_alias = "random-seed", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64), help_heading = RUN)]
+    #[serde(alias = "random_seed")]
     pub seed: Option<u64>,
     /// Environment steps an agent, over all its environments
     #[arg(long, value_name = "STEPS", help_heading = RUN)]
     pub steps: Option<u64>,
-    /// Steps after which an episode is cut off; 0 takes the environment's own limit
-    #[arg(long, value_name = "STEPS", help_heading = RUN)]
+    /// Episodes an agent after which training ends, where --steps does not end it sooner; 0: no limit. Alone, it sets
+    /// --steps to as many as they can take
+    #[arg(long, value_name = "N", help_heading = RUN)]
+    pub max_episodes: Option<u64>,
+    /// Steps after which an episode is cut off, if not by the environment's own limit sooner; 0: only by that
+    #[arg(long, value_name = "STEPS", visible_alias = "max-episode-len", help_heading = RUN)]
+    #[serde(alias = "max_episode_len")]
     pub maximum_episode_length: Option<u32>,
+
+    /// Which deterministic policy gradient: DDPG, or one of Silver et al. 2014
+    #[arg(long, value_name = "NAME", value_parser = named::<Algorithm>(&["ddpg", "on-policy", "off-policy", "compatible"]), help_heading = LEARNING)]
+    pub algorithm: Option<Algorithm>,
+    /// How a gradient becomes a step
+    #[arg(long, value_name = "NAME", value_parser = named::<Optimizer>(&["adam", "gradient-descent"]), help_heading = LEARNING)]
+    pub optimizer: Option<Optimizer>,
+    /// Where a minibatch comes from: the replay ring, or the latest step of every environment
+    #[arg(long, value_name = "NAME", value_parser = named::<Minibatch>(&["replay", "latest"]), help_heading = LEARNING)]
+    pub minibatch: Option<Minibatch>,
 
     /// Widths of the actor's hidden layers
     #[arg(long, value_name = "UNITS,…", value_delimiter = ',', action = clap::ArgAction::Set, help_heading = NETWORKS)]
@@ -80,6 +110,12 @@ pub struct Settings {
     /// Output layers start uniform in ± this
     #[arg(long, value_name = "NUMBER", help_heading = NETWORKS)]
     pub output_initialization: Option<f32>,
+    /// Standard deviation of the weights of COPDAC-Q's fixed basis, each divided by the observation's scale
+    #[arg(long, value_name = "NUMBER", help_heading = NETWORKS)]
+    pub basis_weights: Option<f32>,
+    /// Biases of COPDAC-Q's fixed basis are uniform in ± this
+    #[arg(long, value_name = "NUMBER", help_heading = NETWORKS)]
+    pub basis_biases: Option<f32>,
     /// Where batch normalisation is applied
     #[arg(long, value_name = "WHERE", value_parser = named::<BatchNorm>(&["none", "hidden", "input-and-hidden"]), help_heading = NETWORKS)]
     pub batch_norm: Option<BatchNorm>,
@@ -100,11 +136,16 @@ pub struct Settings {
     pub batch_norm_decay: Option<f32>,
 
     /// Adam's step size for the actor
-    #[arg(long, value_name = "NUMBER", help_heading = LEARNING)]
+    #[arg(long, value_name = "NUMBER", visible_alias = "actor-lr", help_heading = LEARNING)]
+    #[serde(alias = "actor_lr")]
     pub actor_learning_rate: Option<f32>,
     /// Adam's step size for the critic
-    #[arg(long, value_name = "NUMBER", help_heading = LEARNING)]
+    #[arg(long, value_name = "NUMBER", visible_alias = "critic-lr", help_heading = LEARNING)]
+    #[serde(alias = "critic_lr")]
     pub critic_learning_rate: Option<f32>,
+    /// Step size of COPDAC-Q's compatible parameters w
+    #[arg(long, value_name = "RATE", help_heading = LEARNING)]
+    pub compatible_learning_rate: Option<f32>,
     /// Decay of Adam's first moment
     #[arg(long, value_name = "0–1", help_heading = LEARNING)]
     pub adam_beta1: Option<f64>,
@@ -137,10 +178,12 @@ pub struct Settings {
     pub updates_per_iteration: Option<u32>,
 
     /// Transitions a minibatch
-    #[arg(long, value_name = "N", help_heading = REPLAY)]
+    #[arg(long, value_name = "N", visible_alias = "minibatch-size", help_heading = REPLAY)]
+    #[serde(alias = "minibatch_size")]
     pub batch_size: Option<u32>,
     /// Transitions an agent's replay ring holds
-    #[arg(long, value_name = "N", help_heading = REPLAY)]
+    #[arg(long, value_name = "N", visible_alias = "buffer-size", help_heading = REPLAY)]
+    #[serde(alias = "buffer_size")]
     pub replay_capacity: Option<u32>,
     /// Transitions in the ring before the first update
     #[arg(long, value_name = "N", help_heading = REPLAY)]
@@ -159,7 +202,7 @@ pub struct Settings {
     #[arg(long, value_name = "STEPS", help_heading = EXPLORATION)]
     pub random_steps: Option<u32>,
     /// Noise added to the actor's output
-    #[arg(long, value_name = "KIND", value_parser = named::<NoiseKind>(&["none", "gaussian", "ornstein-uhlenbeck"]), help_heading = EXPLORATION)]
+    #[arg(long, value_name = "KIND", value_parser = named::<NoiseKind>(NOISES), help_heading = EXPLORATION)]
     pub exploration: Option<NoiseKind>,
     /// Standard deviation of the noise (Ornstein–Uhlenbeck: per square root of time)
     #[arg(long, value_name = "NUMBER", help_heading = EXPLORATION)]
@@ -170,6 +213,21 @@ pub struct Settings {
     /// Ornstein–Uhlenbeck noise: time between two steps
     #[arg(long, value_name = "NUMBER", help_heading = EXPLORATION)]
     pub noise_dt: Option<f32>,
+    /// Ornstein–Uhlenbeck noise: where it starts, x0
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, help_heading = EXPLORATION)]
+    pub noise_start: Option<f32>,
+    /// Decaying noise: its size c in c/(1 + episode)
+    #[arg(long, value_name = "NUMBER", help_heading = EXPLORATION)]
+    pub noise_initial: Option<f32>,
+    /// What the noise is multiplied by as training goes on
+    #[arg(long, value_name = "KIND", value_parser = named::<ScheduleKind>(&["constant", "linear", "exponential"]), help_heading = EXPLORATION)]
+    pub noise_schedule: Option<ScheduleKind>,
+    /// The factor that a linear schedule ends at, or that an exponential one does not fall below
+    #[arg(long, value_name = "NUMBER", help_heading = EXPLORATION)]
+    pub noise_final: Option<f32>,
+    /// Environment steps an agent to the end of a linear schedule, or in which an exponential one halves
+    #[arg(long, value_name = "STEPS", help_heading = EXPLORATION)]
+    pub noise_span: Option<f32>,
     /// Noise counts in half action ranges (true) or in units of the action (false)
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = EXPLORATION)]
     pub relative_noise: Option<bool>,
@@ -195,4 +253,23 @@ pub struct Settings {
     /// Save the replay rings with the agents, so that a resumed run goes on exactly where it stopped
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = EVALUATION)]
     pub save_replay: Option<bool>,
+
+    /// Print a line for each training episode: | Reward: … | Episode: … | Qmax: … |
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = WATCHING)]
+    pub print_episodes: Option<bool>,
+    /// Write event files for TensorBoard
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = WATCHING)]
+    pub tensorboard: Option<bool>,
+    /// Directory of the event files, with a sub-directory an agent [default: tensorboard in the run directory]
+    #[arg(long, value_name = "DIR", help_heading = WATCHING)]
+    pub summary_dir: Option<String>,
+    /// Record the statistics of every training episode, and a video of the policy after episodes 0, 1, 8, 27, … 1000, 2000, …
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = WATCHING)]
+    pub use_gym_monitor: Option<bool>,
+    /// Directory of what --use-gym-monitor records, with a sub-directory an agent [default: monitor in the run directory]
+    #[arg(long, value_name = "DIR", help_heading = WATCHING)]
+    pub monitor_dir: Option<String>,
+    /// Keep a picture of agent 0 up to date while it trains: latest.gif in the run directory
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = WATCHING)]
+    pub render_env: Option<bool>,
 }

@@ -7,6 +7,7 @@ use crate::report;
 use crate::resolve::Run;
 use crate::run_directory::{CONFIG, Records, RunDirectory, Speed};
 use crate::settings::Settings;
+use crate::watch::Watchers;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use ddpg_wgpu::checkpoint::Contents;
@@ -51,6 +52,9 @@ pub struct Arguments {
     /// Print only the final table
     #[arg(long, short)]
     quiet: bool,
+    /// The same as --use-gym-monitor false
+    #[arg(long, conflicts_with = "use_gym_monitor", help_heading = "Watching")]
+    no_gym_monitor: bool,
     #[command(flatten)]
     settings: Settings,
 }
@@ -64,7 +68,11 @@ pub fn read_settings(path: &Path) -> Result<Settings> {
 pub fn run(arguments: Arguments) -> Result<()> {
     let resumed_config = arguments.resume.as_ref().map(|directory| directory.join(CONFIG));
     let file = arguments.config.as_ref().or(resumed_config.as_ref()).map_or_else(|| Ok(Settings::default()), |path| read_settings(path))?;
-    let run = Run::resolve(file, arguments.settings.clone())?;
+    let mut flags = arguments.settings.clone();
+    if arguments.no_gym_monitor {
+        flags.use_gym_monitor = Some(false);
+    }
+    let run = Run::resolve(file, flags)?;
     let environment = Environment::by_name(&run.env)?;
     let config = toml::to_string(&run.settings()).context("the settings cannot be written as TOML")?;
     if arguments.print_config {
@@ -88,8 +96,9 @@ pub fn run(arguments: Arguments) -> Result<()> {
         introduce(&config, &gpu, &trainer, directory.path());
     }
     let step = trainer.population().environment_steps();
+    let watchers = Watchers::open(&run, &gpu, &trainer, directory.path(), &config, arguments.resume.is_some())?;
     let records = if arguments.resume.is_some() { directory.go_on(&config, step)? } else { directory.start(&config)? };
-    Training::new(&arguments, &run, gpu, trainer, records).train()
+    Training::new(&arguments, &run, gpu, trainer, records, watchers).train()
 }
 
 fn default_directory(run: &Run) -> PathBuf {
@@ -108,10 +117,11 @@ fn build(arguments: &Arguments, run: &Run, environment: &Environment, snapshots:
         if trainer.population().iterations() == 0 && taken > 0 {
             bail!("the agents were saved for evaluation only: there is nothing to go on with");
         }
-        if trainer.population().iterations() >= run.config.iterations() {
-            return Err(
-                Usage(format!("the run has taken {taken} steps already; ask for more than that with --steps (now {wanted})")).into()
-            );
+        if trainer.population().iterations() >= run.iterations() {
+            return Err(Usage(format!(
+                "the run has taken {taken} steps already; ask for more than that with --steps (now {wanted}) or --max-episodes"
+            ))
+            .into());
         }
     }
     gpu.check()?;
@@ -137,6 +147,7 @@ struct Training<'a> {
     gpu: Gpu,
     trainer: Trainer,
     records: Records,
+    watchers: Watchers,
     progress: Progress,
     stop: Arc<AtomicBool>,
     title: String,
@@ -149,15 +160,18 @@ struct Training<'a> {
     /// One agent's speed between the last two rows; the first has the compilation of the shaders in it.
     recent: Option<Speed>,
     measurements: Vec<Measurements>,
+    /// Episodes each agent has finished.
+    finished: Vec<u64>,
     latest: Option<String>,
 }
 
 impl<'a> Training<'a> {
-    fn new(arguments: &Arguments, run: &'a Run, gpu: Gpu, trainer: Trainer, records: Records) -> Self {
+    fn new(arguments: &Arguments, run: &'a Run, gpu: Gpu, trainer: Trainer, records: Records, watchers: Watchers) -> Self {
         let population = trainer.population();
         let began = (population.iterations(), population.updates());
         let progress = Progress::new(arguments.quiet, run.config.steps, population.environment_steps());
-        let title = format!("{}, preset {}, {} agents from seed {}", run.env, run.preset.name(), run.config.agents, run.config.seed);
+        let agents = if run.config.agents == 1 { "one agent".to_owned() } else { format!("{} agents", run.config.agents) };
+        let title = format!("{}, preset {}, {agents} from seed {}", run.env, run.preset.name(), run.config.seed);
         let logged = (began.0, began.1, Duration::ZERO);
         let stop = Arc::new(AtomicBool::new(false));
         Self {
@@ -165,6 +179,7 @@ impl<'a> Training<'a> {
             gpu,
             trainer,
             records,
+            watchers,
             progress,
             stop,
             title,
@@ -173,6 +188,7 @@ impl<'a> Training<'a> {
             logged,
             recent: None,
             measurements: vec![],
+            finished: vec![0; run.config.agents as usize],
             latest: None,
         }
     }
@@ -215,7 +231,7 @@ impl<'a> Training<'a> {
     }
 
     fn advance(&mut self) -> Result<()> {
-        let total = self.run.config.iterations();
+        let total = self.run.iterations();
         let (mut log, mut evaluate) = (self.next(self.run.log_every), self.next(self.run.eval_every));
         while self.trainer.population().iterations() < total && !self.stop.load(Ordering::Relaxed) {
             let started = Instant::now();
@@ -229,7 +245,7 @@ impl<'a> Training<'a> {
             if now == log || now == evaluate {
                 self.measure()?;
                 log = self.next(self.run.log_every);
-                if self.measurements.iter().all(|measured| measured.halted.is_some()) {
+                if self.measurements.iter().all(|measured| measured.halted.is_some()) || self.had_all_episodes() {
                     return Ok(());
                 }
             }
@@ -290,7 +306,15 @@ impl<'a> Training<'a> {
         };
         self.logged = (population.iterations(), population.updates(), self.trained);
         self.recent = Some(speed);
-        self.records.measured(&self.measurements, speed)
+        for (finished, measured) in self.finished.iter_mut().zip(&self.measurements) {
+            *finished = measured.episodes.last().map_or(*finished, |last| u64::from(last.number) + 1);
+        }
+        self.records.measured(&self.measurements, speed)?;
+        self.watchers.measured(&self.trainer, &self.measurements, speed, &self.progress)
+    }
+
+    fn had_all_episodes(&self) -> bool {
+        self.run.max_episodes > 0 && self.finished.iter().all(|&finished| finished >= self.run.max_episodes)
     }
 
     fn evaluate(&mut self, episodes: u32) -> Result<Vec<Evaluation>> {
@@ -299,6 +323,7 @@ impl<'a> Training<'a> {
         let evaluations = evaluations?;
         let step = self.trainer.population().environment_steps();
         self.records.evaluated(step, &self.measurements, &evaluations, &self.title)?;
+        self.watchers.evaluated(&self.trainer, step, &evaluations)?;
         self.latest = Some(report::in_short(&evaluations));
         Ok(evaluations)
     }
@@ -315,7 +340,8 @@ impl<'a> Training<'a> {
         let contents = if self.run.save_replay { Contents::TrainingAndReplay } else { Contents::Training };
         let snapshots = self.trainer.snapshot_blocking(contents)?;
         self.gpu.check()?;
-        self.records.save(&snapshots)
+        self.records.save(&snapshots)?;
+        self.watchers.saved(&snapshots)
     }
 
     /// Everything after the last update: files first, then the table.

@@ -1,0 +1,107 @@
+//! Everyone who watches a run beside its own records: TensorBoard, the monitor, a live picture, a line an episode.
+
+use crate::monitor::Monitor;
+use crate::progress::Progress;
+use crate::resolve::Run;
+use crate::run_directory::Speed;
+use crate::summaries::Summaries;
+use crate::video;
+use anyhow::Result;
+use ddpg_wgpu::{Evaluation, Gpu, Measurements, Renderer, Snapshot, Trainer};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Agents whose actions are recorded at each evaluation.
+const MOST_RECORDED: u32 = 1024;
+
+/// How often the live picture is drawn, at most.
+const LIVE_EVERY: Duration = Duration::from_secs(5);
+
+/// Who watches.
+#[derive(Debug)]
+pub struct Watchers {
+    summaries: Option<Summaries>,
+    monitor: Option<Monitor>,
+    live: Option<Live>,
+    prints: bool,
+    agents: u32,
+    seed: u32,
+}
+
+#[derive(Debug)]
+struct Live {
+    renderer: Renderer,
+    path: PathBuf,
+    drawn: Option<Instant>,
+}
+
+impl Watchers {
+    /// Opens what `run` asks for, by default within its directory.
+    pub fn open(run: &Run, gpu: &Gpu, trainer: &Trainer, directory: &Path, config: &str, resumed: bool) -> Result<Self> {
+        let agents = run.config.agents;
+        let place = |given: &Option<String>, name: &str| given.as_ref().map_or_else(|| directory.join(name), PathBuf::from);
+        let renderer = || Renderer::new(&gpu.device, &gpu.queue, trainer.population().environment(), video::SIZE, video::SIZE);
+        let summaries = if run.tensorboard {
+            let void_from = resumed.then(|| trainer.population().environment_steps() + 1);
+            // in a directory of the user's own, runs stand side by side
+            let replace = !resumed && run.summary_dir.is_none();
+            Some(Summaries::create(&place(&run.summary_dir, "tensorboard"), agents, config, void_from, replace)?)
+        } else {
+            None
+        };
+        let monitor = if run.use_gym_monitor {
+            // what cannot be drawn still has statistics
+            Some(Monitor::open(&place(&run.monitor_dir, "monitor"), agents, renderer().ok(), resumed)?)
+        } else {
+            None
+        };
+        let live =
+            if run.render_env { Some(Live { renderer: renderer()?, path: directory.join("latest.gif"), drawn: None }) } else { None };
+        let mut watchers = Self { summaries, monitor, live, prints: run.print_episodes, agents, seed: run.eval_seed };
+        if let (Some(monitor), false) = (&mut watchers.monitor, resumed) {
+            monitor.video(trainer, 0, run.eval_seed)?;
+        }
+        Ok(watchers)
+    }
+
+    /// After new measurements.
+    pub fn measured(&mut self, trainer: &Trainer, measurements: &[Measurements], speed: Speed, progress: &Progress) -> Result<()> {
+        if self.prints {
+            for measured in measurements {
+                let agent = if self.agents > 1 { format!(" Agent: {} |", measured.agent) } else { String::new() };
+                for episode in &measured.episodes {
+                    let (reward, number, qmax) = (episode.episode_return as i64, episode.number, episode.maximum_value);
+                    progress.tell(&format!("| Reward: {reward} | Episode: {number} | Qmax: {qmax:.4} |{agent}"));
+                }
+            }
+        }
+        if let Some(summaries) = &mut self.summaries {
+            summaries.measured(measurements, speed)?;
+        }
+        if let Some(monitor) = &mut self.monitor {
+            monitor.measured(trainer, measurements, self.seed)?;
+        }
+        if let Some(live) = &mut self.live
+            && live.drawn.is_none_or(|drawn| drawn.elapsed() > LIVE_EVERY)
+        {
+            video::write(&live.path, &live.renderer, &trainer.trajectories_blocking(1, self.seed)?[..1])?;
+            live.drawn = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// After an evaluation.
+    pub fn evaluated(&mut self, trainer: &Trainer, step: u64, evaluations: &[Evaluation]) -> Result<()> {
+        let Some(summaries) = &mut self.summaries else { return Ok(()) };
+        let trajectories = if self.agents <= MOST_RECORDED { trainer.trajectories_blocking(1, self.seed)? } else { vec![] };
+        summaries.evaluated(step, evaluations, &trajectories)
+    }
+
+    /// After the agents were saved.
+    pub fn saved(&mut self, snapshots: &[Snapshot]) -> Result<()> {
+        if let Some(summaries) = &mut self.summaries {
+            summaries.saved(snapshots)?;
+        }
+        self.monitor.as_mut().map_or(Ok(()), Monitor::write)
+    }
+}

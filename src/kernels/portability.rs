@@ -1,0 +1,106 @@
+//! Every pipeline of every built-in environment, translated for each backend and held against WebGPU's default limits.
+
+use super::{Kernel, Tile};
+use crate::environment::Environment;
+use crate::shader::{self, capabilities};
+use naga::back::{PipelineConstants, glsl, hlsl, msl, pipeline_constants::process_overrides, spv};
+use naga::valid::{ModuleInfo, ValidationFlags, Validator};
+use naga::{AddressSpace, Module, ShaderStage};
+
+const STAGE: ShaderStage = ShaderStage::Compute;
+
+/// WebGPU's defaults: storage buffers a stage, bind groups, bytes of workgroup memory, invocations a workgroup.
+const STORAGE_BUFFERS: usize = 8;
+const BIND_GROUPS: u32 = 4;
+const WORKGROUP_MEMORY: u32 = 16 << 10;
+const INVOCATIONS: u32 = 256;
+
+/// Hands every pipeline's module, its overrides resolved, to `check`.
+fn for_each_pipeline(tile: Tile, check: impl Fn(&str, &str, &Module, &ModuleInfo)) {
+    let mut seen = 0;
+    for name in Environment::names() {
+        let environment = Environment::by_name(&name).unwrap_or_else(|error| panic!("{error}"));
+        let source = shader::assemble(&environment, tile).unwrap_or_else(|error| panic!("{error}")).source;
+        let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|error| panic!("{}", error.emit_to_string(&source)));
+        let info = Validator::new(ValidationFlags::all(), capabilities(tile)).validate(&module).expect("assemble() has validated it");
+        for kernel in Kernel::ALL {
+            for entry in &module.entry_points {
+                let mut constants = PipelineConstants::default();
+                constants.insert("KINDS".into(), f64::from(1u32 << kernel as u32));
+                constants.insert("WORKGROUP_SIZE".into(), f64::from(tile.workgroup_size()));
+                let resolved = process_overrides(&module, &info, Some((STAGE, &entry.name)), &constants);
+                let (module, info) = resolved.unwrap_or_else(|error| panic!("{name}, {}, {}: {error}", kernel.name(), entry.name));
+                check(&format!("{name}, {tile:?}, {}, {}", kernel.name(), entry.name), &entry.name, &module, &info);
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= Environment::names().len() * Kernel::ALL.len());
+}
+
+#[test]
+fn every_pipeline_translates_to_spirv_msl_hlsl_and_glsl() {
+    for tile in [Tile::Portable, Tile::Subgroup] {
+        for_each_pipeline(tile, |what, entry, module, info| {
+            let options = spv::PipelineOptions { shader_stage: STAGE, entry_point: entry.into() };
+            // the version that wgpu asks for where subgroups are used
+            let target = spv::Options { lang_version: if tile == Tile::Subgroup { (1, 3) } else { (1, 0) }, ..Default::default() };
+            let words = spv::write_vec(module, info, &target, Some(&options)).unwrap_or_else(|error| panic!("{what}: SPIR-V: {error}"));
+            assert!(words.len() > 100, "{what}: SPIR-V of {} words", words.len());
+
+            let target = msl::Options { lang_version: if tile == Tile::Subgroup { (2, 1) } else { (2, 0) }, ..Default::default() };
+            let text = msl::write_string(module, info, &target, &msl::PipelineOptions::default());
+            let (text, _) = text.unwrap_or_else(|error| panic!("{what}: MSL: {error}"));
+            assert!(text.contains("kernel void"), "{what}: MSL without a kernel");
+
+            let model = if tile == Tile::Subgroup { hlsl::ShaderModel::V6_0 } else { hlsl::ShaderModel::V5_1 };
+            let target = hlsl::Options { shader_model: model, ..Default::default() };
+            let mut text = String::new();
+            let options = hlsl::PipelineOptions::default();
+            let written = hlsl::Writer::new(&mut text, &target, &options).write(module, info, None);
+            written.unwrap_or_else(|error| panic!("{what}: HLSL: {error}"));
+            assert!(text.contains("numthreads"), "{what}: HLSL without a kernel");
+
+            let embedded = tile == Tile::Portable;
+            for version in [glsl::Version::new_gles(310), glsl::Version::Desktop(430)] {
+                if matches!(version, glsl::Version::Embedded { .. }) && !embedded {
+                    continue;
+                }
+                let target = glsl::Options { version, ..Default::default() };
+                let options = glsl::PipelineOptions { shader_stage: STAGE, entry_point: entry.into(), multiview: None };
+                let mut text = String::new();
+                let writer = glsl::Writer::new(&mut text, module, info, &target, &options, Default::default());
+                let written = writer.and_then(|mut writer| writer.write());
+                written.unwrap_or_else(|error| panic!("{what}: GLSL {version}: {error}"));
+                assert!(text.contains("void main()"), "{what}: GLSL without a kernel");
+            }
+        });
+    }
+}
+
+#[test]
+fn every_pipeline_keeps_within_webgpus_default_limits() {
+    for tile in [Tile::Portable, Tile::Subgroup] {
+        for_each_pipeline(tile, |what, entry, module, info| {
+            let (index, point) = module.entry_points.iter().enumerate().find(|(_, point)| point.name == entry).expect("it is there");
+            let uses = info.get_entry_point(index);
+            let mut layouter = naga::proc::Layouter::default();
+            layouter.update(module.to_ctx()).unwrap_or_else(|error| panic!("{what}: {error}"));
+            let (mut memory, mut storage) = (0, 0);
+            for (handle, variable) in module.global_variables.iter() {
+                if let Some(binding) = variable.binding {
+                    assert!(binding.group < BIND_GROUPS, "{what}: {:?} in group {}", variable.name, binding.group);
+                    // the layout counts, whether this pipeline uses the buffer or not
+                    storage += usize::from(matches!(variable.space, AddressSpace::Storage { .. }));
+                }
+                if variable.space == AddressSpace::WorkGroup && !uses[handle].is_empty() {
+                    memory += layouter[variable.ty].size.next_multiple_of(16);
+                }
+            }
+            assert!(storage <= STORAGE_BUFFERS, "{what}: {storage} storage buffers");
+            assert!(memory <= WORKGROUP_MEMORY, "{what}: {memory} bytes of workgroup memory");
+            let invocations = point.workgroup_size.iter().product::<u32>();
+            assert!((1..=INVOCATIONS).contains(&invocations), "{what}: {invocations} invocations");
+        });
+    }
+}

@@ -1,0 +1,90 @@
+//! Evaluation episodes recorded step by step on the device: what there is to draw, and what the policy does.
+
+use crate::error::{Error, Result};
+use crate::evaluate::{EPISODE_RETURN, FINISHED_LENGTH, Stage};
+use crate::memory::{read_blocking, storage};
+use crate::trainer::Trainer;
+
+/// One episode of one agent's policy, without noise: the states it met and the actions it took in them.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Trajectory {
+    /// The agent's number.
+    pub agent: u32,
+    /// Physics states before each step, `[steps, state_size]`, row by row.
+    pub states: Vec<f32>,
+    /// The actions taken in them, `[steps, action_size]`, row by row.
+    pub actions: Vec<f32>,
+    /// Sum of the rewards before each step, `[steps]`.
+    pub returns: Vec<f32>,
+}
+
+impl Trajectory {
+    /// Its steps.
+    pub fn length(&self) -> usize {
+        self.returns.len()
+    }
+}
+
+impl Trainer {
+    /// Runs `episodes` episodes of every agent's actor as [`Trainer::evaluate_blocking`] does, from the same starting states
+    /// for the same `seed`, and keeps every state and action: agent after agent, episode after episode. The device copies
+    /// them as it goes; the host reads once, at the end.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for no episodes or more than fit at once, [`Error::Limit`] where the recording does not fit a buffer,
+    /// [`Error::Gpu`] where the device fails.
+    pub fn trajectories_blocking(&self, episodes: u32, seed: u32) -> Result<Vec<Trajectory>> {
+        let population = &self.population;
+        if episodes == 0 {
+            return Err(Error::config("a recording of 0 episodes; ask for at least 1"));
+        }
+        let stage = Stage::new(population, episodes, seed)?;
+        if stage.environments < episodes {
+            return Err(Error::config(format!("a recording of {episodes} episodes; {} fit at once", stage.environments)));
+        }
+        let agents = population.config.agents as usize;
+        let action = stage.rollout.action;
+        // each step: every environment of every agent, then every agent's actions
+        let (environments, actions) = (agents * stage.floats(), 4 * (action.stride * episodes) as usize);
+        let step_floats = environments + agents * actions;
+        let bytes = 4 * step_floats as u64 * u64::from(stage.limit);
+        let recording = storage(&population.device, "the recorded episodes", bytes, "record fewer episodes or agents at once")?;
+        let buffers = &stage.memory.buffers;
+        let slice = 16 * u64::from(stage.memory.sizes.activations_stride);
+        let mut encoder = stage.encoder();
+        stage.record(&stage.reset, &mut encoder, 1);
+        for step in 0..stage.limit {
+            let at = 4 * step_floats as u64 * u64::from(step);
+            encoder.copy_buffer_to_buffer(&buffers.environments, 0, &recording, at, 4 * environments as u64);
+            stage.record(&stage.step, &mut encoder, 1);
+            for agent in 0..agents as u64 {
+                let from = agent * slice + 16 * u64::from(action.offset);
+                let to = at + 4 * environments as u64 + agent * 4 * actions as u64;
+                encoder.copy_buffer_to_buffer(&buffers.activations, from, &recording, to, 4 * actions as u64);
+            }
+        }
+        population.queue.submit([encoder.finish()]);
+        let end: Vec<f32> = read_blocking(&population.device, &population.queue, &buffers.environments, 0..4 * environments as u64)?;
+        let recorded: Vec<f32> = read_blocking(&population.device, &population.queue, &recording, 0..bytes)?;
+
+        let (state_size, action_size) = (population.environment.state_size as usize, population.environment.action_size() as usize);
+        let mut trajectories = Vec::with_capacity(agents * episodes as usize);
+        for agent in 0..agents {
+            for episode in 0..episodes as usize {
+                let place = agent * stage.floats() + episode * stage.stride;
+                // whole numbers, exact in float32
+                let length = end[place + stage.tail + FINISHED_LENGTH] as usize;
+                let mut trajectory = Trajectory { agent: agent as u32, states: vec![], actions: vec![], returns: vec![] };
+                for step in recorded.chunks(step_floats).take(length) {
+                    let acted = environments + agent * actions + episode * 4 * action.stride as usize;
+                    trajectory.states.extend(&step[place..place + state_size]);
+                    trajectory.actions.extend(&step[acted..acted + action_size]);
+                    trajectory.returns.push(step[place + stage.tail + EPISODE_RETURN]);
+                }
+                trajectories.push(trajectory);
+            }
+        }
+        Ok(trajectories)
+    }
+}
