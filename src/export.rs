@@ -6,14 +6,13 @@ use crate::network::{Layer, vec4s};
 use crate::pending::Pending;
 use crate::population::Population;
 use crate::shader::{check_exported, hyperbolic_tangent};
-use std::fmt::Write;
 
 /// Where an exported policy keeps its weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WeightStorage {
-    /// In the source, as constants: nothing to bind. For small networks, up to [`WeightStorage::MOST_CONSTANTS`] floats;
-    /// compilers take long over large tables.
+    /// In the source, as constants: nothing to bind. For small networks, up to [`WeightStorage::MOST_CONSTANTS`] floats,
+    /// written out without loops.
     Constants,
     /// In a read-only storage buffer of the shader's, which is to hold [`PolicyWgsl::weights`].
     Buffer {
@@ -26,7 +25,7 @@ pub enum WeightStorage {
 
 impl WeightStorage {
     /// Most floats that are written as constants.
-    pub const MOST_CONSTANTS: usize = 1 << 15;
+    pub const MOST_CONSTANTS: usize = 1 << 13;
 }
 
 /// A policy in WGSL: the source of `fn policy(observation: array<f32, N>) -> array<f32, M>` and what it needs. All its other
@@ -77,105 +76,190 @@ impl crate::Snapshot {
     }
 }
 
-/// The tables of an exported policy: names, vec4s, and where each begins in the weights.
-#[derive(Default)]
-struct Tables {
-    storage: Option<WeightStorage>,
-    declarations: String,
-    weights: Vec<f32>,
+/// The numbers of a policy, batch norm of the hidden layers folded in; every vector and row in whole vec4s.
+struct Folded {
+    inputs: u32,
+    actions: u32,
+    /// Scale and centre of the observation.
+    input: Option<(Vec<f32>, Vec<f32>)>,
+    layers: Vec<FoldedLayer>,
+    action_scale: Vec<f32>,
+    action_centre: Vec<f32>,
 }
 
-impl Tables {
-    /// Adds a table of whole vec4s; gives the WGSL that reads its vec4 number `index`.
-    fn add(&mut self, name: &str, numbers: &[f32]) -> impl Fn(&str) -> String + use<> {
-        let offset = self.weights.len() / 4;
-        self.weights.extend_from_slice(numbers);
-        let name = format!("POLICY_{}", name.to_uppercase());
-        let constant = self.storage == Some(WeightStorage::Constants);
-        if constant {
-            let (chunks, _) = numbers.as_chunks::<4>();
-            let vectors: Vec<_> = chunks.iter().map(|[x, y, z, w]| format!("vec4f({x:?}, {y:?}, {z:?}, {w:?})")).collect();
-            let _ = writeln!(self.declarations, "const {name} = array<vec4f, {}>({});", vectors.len(), vectors.join(", "));
-        }
-        move |index| if constant { format!("{name}[{index}]") } else { format!("policy_weights[{offset}u + {index}]") }
-    }
+struct FoldedLayer {
+    inputs: u32,
+    columns: u32,
+    weights: Vec<f32>,
+    bias: Vec<f32>,
 }
 
 /// `parameters` is an agent's online half, floats.
 pub(crate) fn policy_wgsl(networks: &Networks, parameters: &[f32], epsilon: f32, storage: WeightStorage) -> Result<PolicyWgsl> {
-    let actor = &networks.actor;
-    let (inputs, actions) = (actor.observation_size, actor.action_size);
-    let floats = |offset: u32, vec4s: u32| &parameters[4 * offset as usize..4 * (offset + vec4s) as usize];
-    let mut tables = Tables { storage: Some(storage), ..Tables::default() };
-    let mut body = format!("    var x: array<vec4f, {}>;\n", vec4s(inputs));
-    let _ = writeln!(body, "    for (var i = 0u; i < {inputs}u; i++) {{ x[i / 4u][i % 4u] = observation[i]; }}");
-    if let Some(norm) = actor.input_norm {
-        let (scale, centre) = affine(floats(norm, 4 * vec4s(inputs)), epsilon);
-        let (scale, centre) = (tables.add("input_scale", &scale), tables.add("input_centre", &centre));
-        let _ =
-            writeln!(body, "    for (var c = 0u; c < {}u; c++) {{ x[c] = fma({}, x[c], {}); }}", vec4s(inputs), scale("c"), centre("c"));
+    let policy = fold(networks, parameters, epsilon);
+    let mut weights = Weights::default();
+    let body = match storage {
+        WeightStorage::Constants => policy.unrolled(&mut weights),
+        WeightStorage::Buffer { .. } => policy.looped(&mut weights),
+    };
+    let floats = weights.0.len();
+    if let Some(index) = weights.0.iter().position(|weight| !weight.is_finite()) {
+        return Err(Error::config(format!("the policy's weight {index} is {}; only finite ones can be exported", weights.0[index])));
     }
-    let mut below = "x".to_owned();
-    for (index, layer) in actor.layers.iter().enumerate() {
-        let last = index + 1 == actor.layers.len();
-        let (weights, bias) = folded(layer, floats, epsilon);
-        let weights = tables.add(&format!("weight{}", index + 1), &weights);
-        let bias = tables.add(&format!("bias{}", index + 1), &bias);
-        let (columns, inputs) = (layer.columns(), layer.inputs);
-        let output = if last { "z".to_owned() } else { format!("h{}", index + 1) };
-        let result = if last { "sum" } else { "max(sum, vec4f())" };
-        let (weight, bias) = (weights(&format!("i * {columns}u + c")), bias("c"));
-        let _ = write!(
-            body,
-            "    var {output}: array<vec4f, {columns}>;
-    for (var c = 0u; c < {columns}u; c++) {{
-        var sum = {bias};
-        for (var i = 0u; i < {inputs}u; i++) {{ sum = fma(vec4f({below}[i / 4u][i % 4u]), {weight}, sum); }}
-        {output}[c] = {result};
-    }}
-"
-        );
-        below = output;
-    }
-    let scale = tables.add("action_scale", floats(actor.bounds, vec4s(actions)));
-    let centre = tables.add("action_centre", floats(actor.bounds + vec4s(actions), vec4s(actions)));
-    let at = |table: String| format!("{table}[i % 4u]");
-    let _ = writeln!(
-        body,
-        "    var action: array<f32, {actions}>;
-    for (var i = 0u; i < {actions}u; i++) {{
-        action[i] = fma({}, policy_tanh(z[i / 4u][i % 4u]), {});
-    }}
-    return action;",
-        at(scale("i / 4u")),
-        at(centre("i / 4u"))
-    );
-    if let Some(index) = tables.weights.iter().position(|weight| !weight.is_finite()) {
-        return Err(Error::config(format!("the policy's weight {index} is {}; only finite ones can be exported", tables.weights[index])));
-    }
-    match storage {
-        WeightStorage::Constants if tables.weights.len() > WeightStorage::MOST_CONSTANTS => {
-            let (floats, most) = (tables.weights.len(), WeightStorage::MOST_CONSTANTS);
+    let declaration = match storage {
+        WeightStorage::Constants if floats > WeightStorage::MOST_CONSTANTS => {
+            let most = WeightStorage::MOST_CONSTANTS;
             return Err(Error::config(format!(
                 "a policy of {floats} weights is too large for constants, of which at most {most} are written: use WeightStorage::Buffer"
             )));
         }
-        WeightStorage::Constants => {}
+        WeightStorage::Constants => String::new(),
         WeightStorage::Buffer { group, binding } => {
-            tables.declarations = format!(
-                "@group({group}) @binding({binding}) var<storage, read> policy_weights: array<vec4f, {}>;\n",
-                tables.weights.len() / 4
-            );
+            format!("@group({group}) @binding({binding}) var<storage, read> policy_weights: array<vec4f, {}>;\n\n", floats / 4)
         }
-    }
+    };
+    let Folded { inputs, actions, .. } = policy;
     let source = format!(
-        "// A policy of {inputs} observations and {actions} actions, written by ddpg-wgpu.\n\n{}\n{}\n\
-         fn policy(observation: array<f32, {inputs}>) -> array<f32, {actions}> {{\n{body}}}\n",
-        tables.declarations,
+        "// A policy of {inputs} observations and {actions} actions, written by ddpg-wgpu.\n\n{declaration}{}\n\
+         fn policy(observation: array<f32, {inputs}>) -> array<f32, {actions}> {{\n{body}    return action;\n}}\n",
         hyperbolic_tangent().replace("hyperbolic_tangent", "policy_tanh"),
     );
     check_exported("the exported policy", &source)?;
-    Ok(PolicyWgsl { source, weights: tables.weights })
+    Ok(PolicyWgsl { source, weights: weights.0 })
+}
+
+/// The floats of the storage buffer.
+#[derive(Default)]
+struct Weights(Vec<f32>);
+
+impl Weights {
+    /// Adds a table; gives the number of its first vec4.
+    fn add(&mut self, table: &[f32]) -> usize {
+        let first = self.0.len() / 4;
+        self.0.extend_from_slice(table);
+        first
+    }
+}
+
+fn literal(table: &[f32], vec4: usize) -> String {
+    let [x, y, z, w] = [0, 1, 2, 3].map(|i| table[4 * vec4 + i]);
+    format!("vec4f({x:?}, {y:?}, {z:?}, {w:?})")
+}
+
+impl Folded {
+    fn input_columns(&self) -> u32 {
+        vec4s(self.inputs)
+    }
+
+    /// Names of what a layer reads and writes.
+    fn names(&self, index: usize) -> (String, String) {
+        let name = |index: usize| if index == 0 { "x".to_owned() } else { format!("h{index}") };
+        (name(index), if index + 1 == self.layers.len() { "z".to_owned() } else { name(index + 1) })
+    }
+
+    fn rectified(&self, index: usize) -> &'static str {
+        if index + 1 == self.layers.len() { "sum" } else { "max(sum, vec4f())" }
+    }
+
+    /// Loops over weights in a buffer.
+    fn looped(&self, weights: &mut Weights) -> String {
+        let (inputs, columns) = (self.inputs, self.input_columns());
+        let mut body = format!(
+            "    var x: array<vec4f, {columns}>;\n    for (var i = 0u; i < {inputs}u; i++) {{ x[i / 4u][i % 4u] = observation[i]; }}\n"
+        );
+        if let Some((scale, centre)) = &self.input {
+            let (scale, centre) = (weights.add(scale), weights.add(centre));
+            body += &format!(
+                "    for (var c = 0u; c < {columns}u; c++) {{ x[c] = fma(policy_weights[{scale}u + c], x[c], policy_weights[{centre}u + c]); }}\n"
+            );
+        }
+        for (index, layer) in self.layers.iter().enumerate() {
+            let (below, output) = self.names(index);
+            let FoldedLayer { inputs, columns, .. } = layer;
+            let (weight, bias) = (weights.add(&layer.weights), weights.add(&layer.bias));
+            body += &format!(
+                "    var {output}: array<vec4f, {columns}>;
+    for (var c = 0u; c < {columns}u; c++) {{
+        var sum = policy_weights[{bias}u + c];
+        for (var i = 0u; i < {inputs}u; i++) {{
+            sum = fma(vec4f({below}[i / 4u][i % 4u]), policy_weights[{weight}u + i * {columns}u + c], sum);
+        }}
+        {output}[c] = {};
+    }}
+",
+                self.rectified(index)
+            );
+        }
+        let (scale, centre) = (weights.add(&self.action_scale), weights.add(&self.action_centre));
+        let actions = self.actions;
+        body += &format!(
+            "    var action: array<f32, {actions}>;
+    for (var i = 0u; i < {actions}u; i++) {{
+        let c = i / 4u;
+        action[i] = fma(policy_weights[{scale}u + c][i % 4u], policy_tanh(z[c][i % 4u]), policy_weights[{centre}u + c][i % 4u]);
+    }}
+"
+        );
+        body
+    }
+
+    /// Straight through, a literal a weight: compilers copy a table of constants wherever it is indexed, which takes some of
+    /// them minutes.
+    fn unrolled(&self, weights: &mut Weights) -> String {
+        let component = |i: u32| ["x", "y", "z", "w"][i as usize % 4];
+        let mut body = format!("    var x: array<vec4f, {}>;\n", self.input_columns());
+        for i in 0..self.inputs {
+            body += &format!("    x[{}].{} = observation[{i}];\n", i / 4, component(i));
+        }
+        if let Some((scale, centre)) = &self.input {
+            weights.add(scale);
+            weights.add(centre);
+            for c in 0..self.input_columns() as usize {
+                body += &format!("    x[{c}] = fma({}, x[{c}], {});\n", literal(scale, c), literal(centre, c));
+            }
+        }
+        body += "    var sum: vec4f;\n";
+        for (index, layer) in self.layers.iter().enumerate() {
+            let (below, output) = self.names(index);
+            weights.add(&layer.weights);
+            weights.add(&layer.bias);
+            body += &format!("    var {output}: array<vec4f, {}>;\n", layer.columns);
+            for c in 0..layer.columns as usize {
+                body += &format!("    sum = {};\n", literal(&layer.bias, c));
+                for i in 0..layer.inputs {
+                    let weight = literal(&layer.weights, (i * layer.columns) as usize + c);
+                    body += &format!("    sum = fma(vec4f({below}[{}].{}), {weight}, sum);\n", i / 4, component(i));
+                }
+                body += &format!("    {output}[{c}] = {};\n", self.rectified(index));
+            }
+        }
+        weights.add(&self.action_scale);
+        weights.add(&self.action_centre);
+        body += &format!("    var action: array<f32, {}>;\n", self.actions);
+        for i in 0..self.actions {
+            let (scale, centre) = (self.action_scale[i as usize], self.action_centre[i as usize]);
+            body += &format!("    action[{i}] = fma({scale:?}, policy_tanh(z[{}].{}), {centre:?});\n", i / 4, component(i));
+        }
+        body
+    }
+}
+
+fn fold(networks: &Networks, parameters: &[f32], epsilon: f32) -> Folded {
+    let actor = &networks.actor;
+    let floats = |offset: u32, vec4s: u32| &parameters[4 * offset as usize..4 * (offset + vec4s) as usize];
+    let (inputs, actions) = (actor.observation_size, actor.action_size);
+    let layers = actor.layers.iter().map(|layer| {
+        let (weights, bias) = folded(layer, floats, epsilon);
+        FoldedLayer { inputs: layer.inputs, columns: layer.columns(), weights, bias }
+    });
+    Folded {
+        inputs,
+        actions,
+        input: actor.input_norm.map(|norm| affine(floats(norm, 4 * vec4s(inputs)), epsilon)),
+        layers: layers.collect(),
+        action_scale: floats(actor.bounds, vec4s(actions)).to_vec(),
+        action_centre: floats(actor.bounds + vec4s(actions), vec4s(actions)).to_vec(),
+    }
 }
 
 /// Batch norm in inference mode as `scale · x + centre`, from its scale, shift, running mean and running variance.

@@ -173,7 +173,7 @@ impl App {
         self.world.frame(&self.screen.queue, &mut encoder, &target.create_view(&Default::default()), size);
         self.screen.queue.submit([encoder.finish()]);
         match acquired {
-            Some(acquired) => acquired.present(),
+            Some(acquired) => self.screen.queue.present(acquired),
             // the pace of an application without a display
             None => drop(self.screen.device.poll(wgpu::PollType::wait_indefinitely())),
         }
