@@ -135,9 +135,9 @@ mod tests {
                 assert_eq!(*colour, if place == expected { rod } else { white }, "place {place} of frame {expected}");
             }
         }
-        // 15 pixels, the arrow's radius: at its middle, left of the joint for a positive torque
-        assert_eq!([35, 65].map(|x| pixel(&frames[1], 101, x, 46)), [blue, white]);
-        assert_eq!([35, 65].map(|x| pixel(&frames[2], 101, x, 46)), [white, blue]);
+        // 15 pixels, the arrow's radius: halfway to its end, left of the joint for a positive torque
+        assert_eq!([35, 65].map(|x| pixel(&frames[1], 101, x, 49)), [blue, white]);
+        assert_eq!([35, 65].map(|x| pixel(&frames[2], 101, x, 49)), [white, blue]);
         // every pixel is opaque, and no frame has more colours than a GIF holds
         for frame in &frames {
             let colours: std::collections::HashSet<_> = frame.chunks(4).collect();
