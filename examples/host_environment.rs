@@ -149,8 +149,9 @@ fn main() -> Result<()> {
         })?;
         for index in 0..PENDULUMS {
             if simulation.pendulums[index].steps == TIME_LIMIT {
-                finished.push(simulation.pendulums[index].episode_return);
-                population.reset_noise(0, index as u32)?;
+                let episode_return = simulation.pendulums[index].episode_return;
+                finished.push(episode_return);
+                population.end_episode(0, index as u32, episode_return, TIME_LIMIT)?;
                 simulation.begin(index);
             }
         }

@@ -128,9 +128,21 @@ impl Trial {
             let terminated = if i == 2 { 1.0 } else { 0.0 };
             // environment 3 was cut off by its time limit, environment 2 ended: both begin anew
             let follows = if i == 2 || i == 3 { draw(OBSERVATION) } else { next.clone() };
-            first.push(Transition { observation: draw(OBSERVATION), action: draw(ACTION), reward: draw(1)[0], terminated, next_observation: next });
+            first.push(Transition {
+                observation: draw(OBSERVATION),
+                action: draw(ACTION),
+                reward: draw(1)[0],
+                terminated,
+                next_observation: next,
+            });
             let terminated = if i == 1 { 1.0 } else { 0.0 };
-            second.push(Transition { observation: follows, action: draw(ACTION), reward: draw(1)[0], terminated, next_observation: draw(OBSERVATION) });
+            second.push(Transition {
+                observation: follows,
+                action: draw(ACTION),
+                reward: draw(1)[0],
+                terminated,
+                next_observation: draw(OBSERVATION),
+            });
         }
         (self.rows, self.next_actions) = match (minibatch, algorithm) {
             // fewer than a batch: all of them, in the order of their slots, of which the first step's last is slot 0
@@ -156,7 +168,8 @@ impl Trial {
         }
         let population = &self.population;
         let count = 2 * ENVIRONMENTS;
-        let state = AgentState { replay_length: count, replay_head: (offset as u32 + count) % capacity as u32, ..bytemuck::Zeroable::zeroed() };
+        let state =
+            AgentState { replay_length: count, replay_head: (offset as u32 + count) % capacity as u32, ..bytemuck::Zeroable::zeroed() };
         let buffers = &population.memory.buffers;
         let states = [state; AGENTS as usize];
         population.queue.write_buffer(&buffers.agent_states, 0, bytemuck::cast_slice(&states));
@@ -216,9 +229,11 @@ fn actor_critic(algorithm: Algorithm, minibatch: Minibatch) {
         let label = |stage: &str| format!("{algorithm:?} from {minibatch:?}, agent {agent}: {stage}");
         let theta = Trial::flat(actor, &trial.before[agent]);
         let w = Trial::flat(critic, &trial.before[agent]);
-        let next_action = |r: usize, t: &Transition| trial.next_actions[r].clone().unwrap_or_else(|| policy(actor, &theta, &t.next_observation));
-        let target =
-            |r: usize, t: &Transition| t.reward + gamma * (1.0 - t.terminated) * output(critic, &w, &t.next_observation, &next_action(r, t))[0];
+        let next_action =
+            |r: usize, t: &Transition| trial.next_actions[r].clone().unwrap_or_else(|| policy(actor, &theta, &t.next_observation));
+        let target = |r: usize, t: &Transition| {
+            t.reward + gamma * (1.0 - t.terminated) * output(critic, &w, &t.next_observation, &next_action(r, t))[0]
+        };
         let targets: Vec<f64> = trial.rows.iter().enumerate().map(|(r, t)| target(r, t)).collect();
         let values: Vec<f64> = trial.rows.iter().map(|t| output(critic, &w, &t.observation, &t.action)[0]).collect();
         let update = &trial.population.update;

@@ -68,8 +68,15 @@ impl Fixture {
             inputs = units;
         }
         let bounds = memory.vector(2 * vec4s(shape.action_size));
-        let network =
-            Network { role: shape.role, observation_size: shape.inputs, observation_scale: Vec::new(), input_norm, layers, bounds, action_size: shape.action_size };
+        let network = Network {
+            role: shape.role,
+            observation_size: shape.inputs,
+            observation_scale: Vec::new(),
+            input_norm,
+            layers,
+            bounds,
+            action_size: shape.action_size,
+        };
 
         let mut room = Allocator { used: 2 };
         let beside_observation = network.layers[0].actions;
