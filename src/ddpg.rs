@@ -39,6 +39,7 @@ impl Networks {
 
 /// Every intermediate of an update that a test or a metric may want to see.
 #[derive(Debug, Clone)]
+#[cfg_attr(not(test), expect(dead_code, reason = "the tests compare every stage of an update"))]
 pub(crate) struct Update {
     pub observation: Matrix,
     pub next_observation: Matrix,

@@ -31,6 +31,7 @@ pub struct Population {
     pub(crate) hyper_parameters: Vec<HyperParameters>,
     pub(crate) kernels: Arc<Kernels>,
     pub(crate) networks: Networks,
+    #[cfg_attr(not(test), expect(dead_code, reason = "the tests compare every stage of an update"))]
     pub(crate) update: Update,
     pub(crate) rollout: Rollout,
     pub(crate) memory: Memory,

@@ -99,10 +99,6 @@ pub(crate) struct Dispatch {
 pub(crate) struct Steps(pub Vec<Step>);
 
 impl Steps {
-    pub fn push(&mut self, step: Step) {
-        self.0.push(step);
-    }
-
     /// The level of each step: one more than the highest level of an earlier step that it conflicts with.
     fn levels(&self) -> Vec<usize> {
         let mut levels: Vec<usize> = Vec::with_capacity(self.0.len());
@@ -178,11 +174,11 @@ mod tests {
     fn independent_steps_share_a_level_and_conflicting_ones_do_not() {
         use Access::{Activations, Parameters};
         let mut steps = Steps::default();
-        steps.push(step(3, vec![Parameters(0..4)], vec![Activations(0..4)]));
-        steps.push(step(3, vec![Parameters(4..8)], vec![Activations(4..8)]));
-        steps.push(step(2, vec![Activations(0..8)], vec![Activations(8..9)]));
+        steps.0.push(step(3, vec![Parameters(0..4)], vec![Activations(0..4)]));
+        steps.0.push(step(3, vec![Parameters(4..8)], vec![Activations(4..8)]));
+        steps.0.push(step(2, vec![Activations(0..8)], vec![Activations(8..9)]));
         // reads what the first step reads: no conflict; writes what it reads: one
-        steps.push(step(13, vec![], vec![Parameters(0..4)]));
+        steps.0.push(step(13, vec![], vec![Parameters(0..4)]));
         assert_eq!(steps.levels(), [0, 0, 1, 1]);
         let mut table = Vec::new();
         let program = steps.schedule(&mut table);

@@ -16,6 +16,11 @@ fn drawing(environment: &Environment) -> Option<&'static str> {
     }
 }
 
+/// The module that draws an environment, where there is one.
+pub(crate) fn source(environment: &Environment) -> Option<String> {
+    drawing(environment).map(|drawing| format!("{}\n{drawing}", include_str!("../shaders/render/frame.wgsl")))
+}
+
 /// Draws the episodes of one environment.
 #[derive(Debug)]
 pub struct Renderer {
@@ -33,14 +38,13 @@ impl Renderer {
     /// # Errors
     /// [`Error::Config`] where the environment has no drawing, or for a frame without a pixel or beyond 4096 either way.
     pub fn new(device: &wgpu::Device, queue: &wgpu::Queue, environment: &Environment, width: u32, height: u32) -> Result<Self> {
-        let drawing = drawing(environment)
+        let source = source(environment)
             .ok_or_else(|| Error::config(format!("{} cannot be drawn: shaders/render has no file for it", environment.name)))?;
         for (what, pixels) in [("width", width), ("height", height)] {
             if !(1..=4096).contains(&pixels) {
                 return Err(Error::config(format!("a frame's {what} is {pixels} pixels; it must lie in 1 to 4096")));
             }
         }
-        let source = format!("{}\n{drawing}", include_str!("../shaders/render/frame.wgsl"));
         let module = device
             .create_shader_module(wgpu::ShaderModuleDescriptor { label: Some("render"), source: wgpu::ShaderSource::Wgsl(source.into()) });
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {

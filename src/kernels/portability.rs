@@ -41,40 +41,56 @@ fn for_each_pipeline(tile: Tile, check: impl Fn(&str, &str, &Module, &ModuleInfo
 #[test]
 fn every_pipeline_translates_to_spirv_msl_hlsl_and_glsl() {
     for tile in [Tile::Portable, Tile::Subgroup] {
-        for_each_pipeline(tile, |what, entry, module, info| {
-            let options = spv::PipelineOptions { shader_stage: STAGE, entry_point: entry.into() };
-            // the version that wgpu asks for where subgroups are used
-            let target = spv::Options { lang_version: if tile == Tile::Subgroup { (1, 3) } else { (1, 0) }, ..Default::default() };
-            let words = spv::write_vec(module, info, &target, Some(&options)).unwrap_or_else(|error| panic!("{what}: SPIR-V: {error}"));
-            assert!(words.len() > 100, "{what}: SPIR-V of {} words", words.len());
+        for_each_pipeline(tile, |what, entry, module, info| translates(tile, what, entry, module, info));
+    }
+}
 
-            let target = msl::Options { lang_version: if tile == Tile::Subgroup { (2, 1) } else { (2, 0) }, ..Default::default() };
-            let text = msl::write_string(module, info, &target, &msl::PipelineOptions::default());
-            let (text, _) = text.unwrap_or_else(|error| panic!("{what}: MSL: {error}"));
-            assert!(text.contains("kernel void"), "{what}: MSL without a kernel");
+#[test]
+fn every_drawing_translates_too() {
+    let mut seen = 0;
+    for name in Environment::names() {
+        let environment = Environment::by_name(&name).unwrap_or_else(|error| panic!("{error}"));
+        let Some(source) = crate::render::source(&environment) else { continue };
+        let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|error| panic!("{}", error.emit_to_string(&source)));
+        let info = Validator::new(ValidationFlags::all(), capabilities(Tile::Portable)).validate(&module).expect("it is valid");
+        translates(Tile::Portable, &format!("the drawing of {name}"), "frame", &module, &info);
+        seen += 1;
+    }
+    assert!(seen >= 2);
+}
 
-            let model = if tile == Tile::Subgroup { hlsl::ShaderModel::V6_0 } else { hlsl::ShaderModel::V5_1 };
-            let target = hlsl::Options { shader_model: model, ..Default::default() };
-            let mut text = String::new();
-            let options = hlsl::PipelineOptions::default();
-            let written = hlsl::Writer::new(&mut text, &target, &options).write(module, info, None);
-            written.unwrap_or_else(|error| panic!("{what}: HLSL: {error}"));
-            assert!(text.contains("numthreads"), "{what}: HLSL without a kernel");
+fn translates(tile: Tile, what: &str, entry: &str, module: &Module, info: &ModuleInfo) {
+    let options = spv::PipelineOptions { shader_stage: STAGE, entry_point: entry.into() };
+    // the version that wgpu asks for where subgroups are used
+    let target = spv::Options { lang_version: if tile == Tile::Subgroup { (1, 3) } else { (1, 0) }, ..Default::default() };
+    let words = spv::write_vec(module, info, &target, Some(&options)).unwrap_or_else(|error| panic!("{what}: SPIR-V: {error}"));
+    assert!(words.len() > 100, "{what}: SPIR-V of {} words", words.len());
 
-            let embedded = tile == Tile::Portable;
-            for version in [glsl::Version::new_gles(310), glsl::Version::Desktop(430)] {
-                if matches!(version, glsl::Version::Embedded { .. }) && !embedded {
-                    continue;
-                }
-                let target = glsl::Options { version, ..Default::default() };
-                let options = glsl::PipelineOptions { shader_stage: STAGE, entry_point: entry.into(), multiview: None };
-                let mut text = String::new();
-                let writer = glsl::Writer::new(&mut text, module, info, &target, &options, Default::default());
-                let written = writer.and_then(|mut writer| writer.write());
-                written.unwrap_or_else(|error| panic!("{what}: GLSL {version}: {error}"));
-                assert!(text.contains("void main()"), "{what}: GLSL without a kernel");
-            }
-        });
+    let target = msl::Options { lang_version: if tile == Tile::Subgroup { (2, 1) } else { (2, 0) }, ..Default::default() };
+    let text = msl::write_string(module, info, &target, &msl::PipelineOptions::default());
+    let (text, _) = text.unwrap_or_else(|error| panic!("{what}: MSL: {error}"));
+    assert!(text.contains("kernel void"), "{what}: MSL without a kernel");
+
+    let model = if tile == Tile::Subgroup { hlsl::ShaderModel::V6_0 } else { hlsl::ShaderModel::V5_1 };
+    let target = hlsl::Options { shader_model: model, ..Default::default() };
+    let mut text = String::new();
+    let options = hlsl::PipelineOptions::default();
+    let written = hlsl::Writer::new(&mut text, &target, &options).write(module, info, None);
+    written.unwrap_or_else(|error| panic!("{what}: HLSL: {error}"));
+    assert!(text.contains("numthreads"), "{what}: HLSL without a kernel");
+
+    let embedded = tile == Tile::Portable;
+    for version in [glsl::Version::new_gles(310), glsl::Version::Desktop(430)] {
+        if matches!(version, glsl::Version::Embedded { .. }) && !embedded {
+            continue;
+        }
+        let target = glsl::Options { version, ..Default::default() };
+        let options = glsl::PipelineOptions { shader_stage: STAGE, entry_point: entry.into(), multiview: None };
+        let mut text = String::new();
+        let writer = glsl::Writer::new(&mut text, module, info, &target, &options, Default::default());
+        let written = writer.and_then(|mut writer| writer.write());
+        written.unwrap_or_else(|error| panic!("{what}: GLSL {version}: {error}"));
+        assert!(text.contains("void main()"), "{what}: GLSL without a kernel");
     }
 }
 

@@ -56,7 +56,7 @@ pub struct Settings {
     /// Named set of defaults that everything else changes
     #[arg(long, value_name = "NAME", value_parser = named::<Preset>(&["modern", "paper", "seed", "on-policy", "off-policy", "copdac-q"]), help_heading = RUN)]
     pub preset: Option<Preset>,
-    /// Environment to learn: Pendulum-v1 or Pendulum-v0
+    /// Environment to learn: Pendulum-v1, Pendulum-v0, MountainCarContinuous-v0, CartPoleSwingUp-v0, Reacher-v0 or Navigator-v0
     #[arg(long, value_name = "NAME", help_heading = RUN)]
     pub env: Option<String>,
     /// Agents that train side by side; agent i uses seed + i

@@ -96,7 +96,13 @@ pub fn run(arguments: Arguments) -> Result<()> {
         introduce(&config, &gpu, &trainer, directory.path());
     }
     let step = trainer.population().environment_steps();
-    let watchers = Watchers::open(&run, &gpu, &trainer, directory.path(), &config, arguments.resume.is_some())?;
+    let watchers = match Watchers::open(&run, &gpu, &trainer, directory.path(), &config, arguments.resume.is_some()) {
+        Ok(watchers) => watchers,
+        Err(error) => {
+            directory.give_up();
+            return Err(error);
+        }
+    };
     let records = if arguments.resume.is_some() { directory.go_on(&config, step)? } else { directory.start(&config)? };
     Training::new(&arguments, &run, gpu, trainer, records, watchers).train()
 }

@@ -41,6 +41,9 @@ impl Watchers {
         let agents = run.config.agents;
         let place = |given: &Option<String>, name: &str| given.as_ref().map_or_else(|| directory.join(name), PathBuf::from);
         let renderer = || Renderer::new(&gpu.device, &gpu.queue, trainer.population().environment(), video::SIZE, video::SIZE);
+        // what can be refused comes first, before anything is written
+        let live =
+            if run.render_env { Some(Live { renderer: renderer()?, path: directory.join("latest.gif"), drawn: None }) } else { None };
         let summaries = if run.tensorboard {
             let void_from = resumed.then(|| trainer.population().environment_steps() + 1);
             // in a directory of the user's own, runs stand side by side
@@ -55,8 +58,6 @@ impl Watchers {
         } else {
             None
         };
-        let live =
-            if run.render_env { Some(Live { renderer: renderer()?, path: directory.join("latest.gif"), drawn: None }) } else { None };
         let mut watchers = Self { summaries, monitor, live, prints: run.print_episodes, agents, seed: run.eval_seed };
         if let (Some(monitor), false) = (&mut watchers.monitor, resumed) {
             monitor.video(trainer, 0, run.eval_seed)?;

@@ -2,8 +2,8 @@
 //! pendulums driven by the policy as it is, and the curve of its episodes' returns.
 //!
 //! ```sh
-//! cargo run --release --example embed                                    # a window
-//! cargo run --release --example embed -- --offscreen --frames 600 --dump frame.png
+//! cargo run --release -p embed                                    # a window
+//! cargo run --release -p embed -- --offscreen --frames 600 --dump frame.png
 //! ```
 //!
 //! `--budget MS` is the GPU time a frame for training, `--frames N` ends after so many. For the first fifth of `--frames`

@@ -2,7 +2,7 @@
 //! step, the device already learns from the one before.
 //!
 //! ```sh
-//! cargo run --release --example host_environment [STEPS]
+//! cargo run --release -p host_environment [STEPS]
 //! ```
 use ddpg_wgpu::{Config, Environment, Error, Gpu, Pending, Population, Result, Transitions, wgpu};
 use rapier2d::prelude::*;
