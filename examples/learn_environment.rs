@@ -15,7 +15,7 @@ fn main() -> Result<()> {
     config.agents = number(3, 3.0) as u32;
     match argument(4).as_deref() {
         // noise that keeps its direction, where single pushes lead nowhere
-        Some("ou") => config.exploration = Exploration::OrnsteinUhlenbeck { sigma: 0.5, theta: 0.15, dt: 0.1 },
+        Some("ou") => config.exploration = Exploration::OrnsteinUhlenbeck { sigma: 0.5, theta: 0.15, dt: 0.1, start: 0.0 },
         _ => config.exploration = Exploration::Gaussian { sigma: number(4, 0.2) as f32 },
     }
 
