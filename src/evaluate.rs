@@ -93,7 +93,11 @@ fn evaluate(population: &Population, episodes: u32, seed: u32) -> Result<Vec<Eva
             left -= now;
         }
         for (agent, environments) in stage.read_blocking()?.chunks(stage.floats()).enumerate() {
-            returns[agent].extend(environments.chunks(stage.stride).map(|environment| environment[stage.tail + FINISHED_RETURN]));
+            // an episode that never finished met NaN or infinity: no return at all rather than the best there is
+            returns[agent].extend(environments.chunks(stage.stride).map(|environment| {
+                let finished = environment[stage.tail + FINISHED_LENGTH] > 0.0;
+                if finished { environment[stage.tail + FINISHED_RETURN] } else { f32::NAN }
+            }));
         }
     }
     let evaluations = returns.into_iter().enumerate().map(|(agent, mut returns)| {

@@ -697,6 +697,7 @@ impl Builder<'_> {
 
     /// The critic's action gradient, carried through the actor's scaled tanh: `d_output` is the gradient of the actor's
     /// output layer before its tanh, `action_gradient` that of the action itself.
+    #[expect(clippy::too_many_arguments, reason = "each is a different place in memory")]
     pub fn backward_action(
         &self,
         steps: &mut Vec<Step>,

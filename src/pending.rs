@@ -6,6 +6,9 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+/// From the bytes that arrive to what they mean.
+type Decode<T> = Box<dyn FnOnce(&[u8]) -> Result<T> + Send + Sync>;
+
 /// A result that the device still works on. Ask with [`Pending::take`] now and then, or await it.
 ///
 /// It completes while the application submits, polls its device or, in a browser, returns to the event loop: this crate
@@ -14,7 +17,7 @@ use std::task::{Context, Poll, Waker};
 pub struct Pending<T> {
     shared: Arc<Mutex<State>>,
     buffer: wgpu::Buffer,
-    decode: Option<Box<dyn FnOnce(&[u8]) -> Result<T> + Send + Sync>>,
+    decode: Option<Decode<T>>,
 }
 
 #[derive(Default)]
