@@ -5,6 +5,7 @@
 //   explore_rows     activations, agent_states         -> outside_out [rows, columns]       actions with noise
 //   push_rows        outside_in [rows, transition]     -> replay                            transitions of a host environment
 //   advance_agents   agent_states                                                           after push_rows, or explore_rows
+//   end_episode      agent_states, environments                                             of one environment of one agent
 //
 // Workgroup (x, y, z): 64 rows from 64 x, agent z. Outside, a row has `stride` floats, of which `columns` count, and an
 // agent has `agent_stride`; inside, rows are padded to vec4s as everywhere. Nothing else of either row is touched, but
@@ -26,6 +27,12 @@ struct Transfer {
     bounds: u32,
     // 1: the step counter goes on, by a step of every environment
     counts_step: u32,
+    // of an episode that has ended
+    episode_return: f32,
+    episode_length: f32,
+    // end_episode: whose
+    agent: u32,
+    environment: u32,
     reserved0: u32,
     reserved1: u32,
 }
@@ -92,7 +99,7 @@ fn explore_rows(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocati
             let bits = philox(vec4u(step, row, PURPOSE_NOISE, i), key);
             let noise = next_noise(agent, environments[noise_address + i], normal_pair_from_bits(bits.xy).x);
             environments[noise_address + i] = noise;
-            wanted += noise_in_action_units(agent, noise, scale);
+            wanted += noise_in_action_units(agent, noise, scale, step);
         }
         outside_out[to + i] = clamp(wanted, centre - scale, centre + scale);
     }
@@ -128,4 +135,25 @@ fn advance_agents(@builtin(workgroup_id) workgroup: vec3u) {
         advance_ring(agent, transfer.rows);
     }
     agent_states[agent].steps += transfer.counts_step;
+}
+
+// Logs the episode as rollout.wgsl does, and starts the environment's noise anew where the configuration asks for it.
+@compute @workgroup_size(1)
+fn end_episode() {
+    let agent = transfer.agent;
+    let updates = agent_states[agent].updates;
+    let taken = updates - agent_states[agent].episode_began;
+    let maximum_value = select(0.0, agent_states[agent].episode_maximum_value / f32(max(taken, 1u)), taken > 0u);
+    let episode = agent_states[agent].episodes;
+    agent_states[agent].log[episode % EPISODE_LOG] = vec4f(transfer.episode_return, transfer.episode_length, maximum_value, f32(updates));
+    agent_states[agent].log_steps[episode % EPISODE_LOG] = agent_states[agent].steps;
+    agent_states[agent].episodes = episode + 1u;
+    agent_states[agent].episode_maximum_value = 0.0;
+    agent_states[agent].episode_began = updates;
+    if (sizes.flags & RESET_NOISE) != 0u {
+        let noise_address = (agent * sizes.environments + transfer.environment) * sizes.environment_stride + 1u;
+        for (var i = 0u; i < sizes.action_size; i++) {
+            environments[noise_address + i] = first_noise(agent);
+        }
+    }
 }

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::fault::guarded;
 use crate::memory::storage;
 use crate::pending::Pending;
-use crate::population::{Population, environment_stride, transition_stride};
+use crate::population::{Population, transition_stride};
 use crate::transfer::{IN, Move, Mover, OUT, Transfer};
 use bytemuck::Zeroable;
 
@@ -199,22 +199,29 @@ impl Population {
         Ok(())
     }
 
-    /// Starts the exploration noise of one environment anew, as after an episode's end (Ornstein–Uhlenbeck noise remembers).
+    /// Tells that an episode of one environment has ended, after its last transition was pushed: it is logged for
+    /// [`Measurements`](crate::Measurements), and the environment's exploration noise starts anew
+    /// ([`Config::reset_noise`](crate::Config::reset_noise)). It submits to the queue and returns.
     ///
     /// # Errors
-    /// [`Error::Config`] where there is no such agent or environment, or the population has a GPU environment.
-    pub fn reset_noise(&mut self, agent: u32, environment: u32) -> Result<()> {
-        self.check_host("noise can be reset")?;
+    /// [`Error::Config`] where there is no such agent or environment, or the population has a GPU environment;
+    /// [`Error::Gpu`] where the device fails.
+    pub fn end_episode(&mut self, agent: u32, environment: u32, episode_return: f32, length: u32) -> Result<()> {
+        self.check_host("episodes can be ended")?;
         self.check_agent(agent)?;
         if environment >= self.config.environments {
             return Err(Error::config(format!("there is no environment {environment}; an agent has {}", self.config.environments)));
         }
-        let stride = u64::from(environment_stride(&self.environment));
-        let lane = u64::from(agent) * u64::from(self.config.environments) + u64::from(environment);
-        let noise = vec![0f32; self.environment.action_size() as usize];
-        let address = 4 * (lane * stride + u64::from(self.environment.state_size));
-        self.queue.write_buffer(&self.memory.buffers.environments, address, bytemuck::cast_slice(&noise));
-        Ok(())
+        let transfer = Transfer { agent, environment, episode_return, episode_length: length as f32, ..Transfer::zeroed() };
+        guarded(&self.device, || {
+            let inside = &self.memory.buffers;
+            let buffers = [(0, &self.memory.uniform), (2, &inside.hyper_parameters), (7, &inside.environments), (8, &inside.agent_states)];
+            let end = self.kernels.movers()?.bind(&self.queue, Mover::EndEpisode, transfer, 1, &buffers);
+            let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("end of an episode") });
+            end.record(&mut encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes: None }));
+            self.queue.submit([encoder.finish()]);
+            Ok(())
+        })
     }
 
     fn check_host(&self, what: &str) -> Result<()> {

@@ -154,6 +154,11 @@ impl Trainer {
         &self.population
     }
 
+    /// Gives the population back.
+    pub fn into_population(self) -> Population {
+        self.population
+    }
+
     /// Trains for `iterations`, in slices of about [`Trainer::slice`], and waits until they are done.
     ///
     /// # Errors

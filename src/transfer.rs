@@ -19,6 +19,10 @@ pub struct Transfer {
     pub inside_agent_stride: u32,
     pub bounds: u32,
     pub counts_step: u32,
+    pub episode_return: f32,
+    pub episode_length: f32,
+    pub agent: u32,
+    pub environment: u32,
     pub reserved: [u32; 2],
 }
 
@@ -38,6 +42,7 @@ pub(crate) enum Mover {
     Explore,
     Push,
     Advance,
+    EndEpisode,
 }
 
 /// The kernels, each compiled when it is first bound.
@@ -45,7 +50,7 @@ pub(crate) enum Mover {
 pub(crate) struct Movers {
     device: wgpu::Device,
     module: wgpu::ShaderModule,
-    pipelines: [std::sync::OnceLock<wgpu::ComputePipeline>; 5],
+    pipelines: [std::sync::OnceLock<wgpu::ComputePipeline>; 6],
 }
 
 /// A mover with its buffers, ready to be recorded.
@@ -74,6 +79,7 @@ impl Movers {
             Mover::Explore => "explore_rows",
             Mover::Push => "push_rows",
             Mover::Advance => "advance_agents",
+            Mover::EndEpisode => "end_episode",
         };
         let pipeline = self.pipelines[mover as usize].get_or_init(|| {
             self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
@@ -97,7 +103,7 @@ impl Movers {
             layout: &pipeline.get_bind_group_layout(0),
             entries: &entries,
         });
-        let x = if mover == Mover::Advance { 1 } else { transfer.rows.div_ceil(ROWS) };
+        let x = if matches!(mover, Mover::Advance | Mover::EndEpisode) { 1 } else { transfer.rows.div_ceil(ROWS) };
         Move { pipeline: pipeline.clone(), bind_group, workgroups: [x, agents] }
     }
 }

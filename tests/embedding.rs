@@ -342,7 +342,12 @@ fn a_host_environment_fills_the_ring() {
     }
     trainer.advance_blocking(5).expect("it learns");
     assert_eq!(trainer.population().updates(), 5);
-    let measured = trainer.measure_blocking().expect("measured");
+    let mut population = trainer.into_population();
+    assert!(population.end_episode(1, 3, 0.0, 1).is_err(), "three environments");
+    population.end_episode(1, 2, -12.5, 200).expect("an environment");
+    let measured = Trainer::from_population(population).measure_blocking().expect("measured");
+    let logged: Vec<_> = measured.iter().map(|m| m.episodes.iter().map(|e| (e.episode_return, e.length)).collect::<Vec<_>>()).collect();
+    assert_eq!(logged, [vec![], vec![(-12.5, 200)]]);
     assert!(measured.iter().all(|m| m.updates == 5 && m.critic_loss.is_some_and(f32::is_finite) && m.halted.is_none()), "{measured:?}");
 }
 

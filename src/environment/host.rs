@@ -11,6 +11,9 @@ fn environment_step(state: State, action: Action, random: ptr<function, Random>)
 fn environment_observe(state: State) -> Observation { return Observation(); }
 ";
 
+/// The host counts steps itself; this is the most that an environment can declare.
+const TIME_LIMIT: u32 = 1 << 24;
+
 impl Environment {
     /// A task that is simulated on the host, by a physics engine say: its observations and the bounds of its actions are
     /// all there is to declare. See [`Population::request_actions`](crate::Population::request_actions) and
@@ -19,7 +22,7 @@ impl Environment {
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) for sizes and bounds that cannot be.
     pub fn host(name: impl Into<Cow<'static, str>>, observation_size: u32, action_low: Vec<f32>, action_high: Vec<f32>) -> Result<Self> {
-        Self::new(name, SOURCE, 1, observation_size, action_low, action_high, u32::MAX)
+        Self::new(name, SOURCE, 1, observation_size, action_low, action_high, TIME_LIMIT)
     }
 
     /// Whether the host simulates it.

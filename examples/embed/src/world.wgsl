@@ -30,8 +30,11 @@ struct View {
 
 const PI: f32 = 3.14159265;
 
+// Uniform in [0, 1): the PCG permutation of the seed's bits (O'Neill 2014).
 fn hash(seed: f32) -> f32 {
-    return fract(sin(seed * 12.9898) * 43758.547);
+    let state = bitcast<u32>(seed) * 747796405u + 2891336453u;
+    let word = ((state >> ((state >> 28u) + 4u)) ^ state) * 277803737u;
+    return f32(((word >> 22u) ^ word) >> 8u) * 5.9604645e-8;
 }
 
 @compute @workgroup_size(64)

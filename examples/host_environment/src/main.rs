@@ -122,15 +122,17 @@ fn main() -> Result<()> {
     let mut population = Population::new(&gpu.device, &gpu.queue, &environment, &config)?;
     let mut simulation = Simulation::new();
     let (mut finished, start) = (Vec::new(), Instant::now());
-    let (mut waited, mut simulated) = (0.0, 0.0);
+    let (mut waited, mut simulated, mut requested, mut pushed) = (0.0, 0.0, 0.0, 0.0);
     let not_terminated = [false; PENDULUMS];
     while population.environment_steps() < steps {
+        let begun = Instant::now();
         let observations = simulation.observations();
         let pending = population.request_actions(&observations, true)?;
         // behind the request in the queue: the device learns while the host simulates
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
         population.record_iterations(&mut encoder, 1);
         gpu.queue.submit([encoder.finish()]);
+        requested += begun.elapsed().as_secs_f64();
         let asked = Instant::now();
         let actions = wait_for(&gpu.device, pending)?;
         waited += asked.elapsed().as_secs_f64();
@@ -139,6 +141,7 @@ fn main() -> Result<()> {
         let rewards = simulation.step(&actions);
         let next_observations = simulation.observations();
         simulated += begun.elapsed().as_secs_f64();
+        let begun = Instant::now();
         population.push_transitions(&Transitions {
             observations: &observations,
             actions: &actions,
@@ -147,10 +150,12 @@ fn main() -> Result<()> {
             // a time limit is no end of the task
             terminated: &not_terminated,
         })?;
+        pushed += begun.elapsed().as_secs_f64();
         for index in 0..PENDULUMS {
             if simulation.pendulums[index].steps == TIME_LIMIT {
-                finished.push(simulation.pendulums[index].episode_return);
-                population.reset_noise(0, index as u32)?;
+                let episode_return = simulation.pendulums[index].episode_return;
+                finished.push(episode_return);
+                population.end_episode(0, index as u32, episode_return, TIME_LIMIT)?;
                 simulation.begin(index);
             }
         }
@@ -161,12 +166,9 @@ fn main() -> Result<()> {
         }
     }
     let seconds = start.elapsed().as_secs_f64();
-    println!(
-        "{:.0} steps/s, {} updates; {:.0} % of the time waiting for actions, {:.0} % simulating",
-        population.environment_steps() as f64 / seconds,
-        population.updates(),
-        100.0 * waited / seconds,
-        100.0 * simulated / seconds
-    );
+    println!("{:.0} steps/s, {} updates", population.environment_steps() as f64 / seconds, population.updates());
+    for (what, part) in [("submitting", requested), ("waiting for actions", waited), ("simulating", simulated), ("pushing", pushed)] {
+        println!("{:>3.0} % {what}", 100.0 * part / seconds);
+    }
     gpu.check()
 }
