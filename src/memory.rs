@@ -241,7 +241,8 @@ pub(crate) fn wait_blocking(device: &wgpu::Device) -> Result<()> {
         let _ = sender.send(result);
     });
     device.poll(wgpu::PollType::wait_indefinitely()).map_err(|error| Error::Gpu(error.to_string()))?;
-    match receiver.try_recv() {
+    // another thread that polls the same device may be about to call back; a lost device never does
+    match receiver.recv_timeout(std::time::Duration::from_secs(10)) {
         Ok(Ok(())) => Ok(()),
         _ => Err(Error::Gpu("the device was lost or destroyed".into())),
     }
