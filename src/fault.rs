@@ -60,8 +60,7 @@ mod tests {
     #[test]
     fn a_destroyed_device_is_an_error_value_wherever_one_waits() {
         let gpu = Gpu::open_blocking(None).expect("an adapter");
-        let mut config = Config::default();
-        config.environments = 2;
+        let config = Config { environments: 2, ..Config::default() };
         let mut trainer = Trainer::new(&gpu.device, &gpu.queue, &Environment::pendulum_v1(), &config).expect("a trainer");
         trainer.advance_blocking(3).expect("it trains");
         gpu.device.destroy();

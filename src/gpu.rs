@@ -23,7 +23,7 @@ pub struct Gpu {
 type Failure = Arc<Mutex<Option<String>>>;
 
 impl Gpu {
-    /// Opens a device, waiting for it. `choice` is an index into [`adapters`], or part of an adapter's name (any case);
+    /// Opens a device, waiting for it. `choice` is an index into [`adapters_blocking`], or part of an adapter's name (any case);
     /// without one the most powerful adapter is taken.
     ///
     /// All limits of the adapter are asked for, so that a large replay or population fits where the hardware allows it.
@@ -119,7 +119,7 @@ pub async fn adapters() -> Vec<wgpu::Adapter> {
     adapters
 }
 
-/// [`adapters`], waiting for it.
+/// The adapters of this machine, the most powerful first, each once and through its best backend; waits for them.
 pub fn adapters_blocking() -> Vec<wgpu::Adapter> {
     pollster::block_on(adapters())
 }

@@ -95,11 +95,13 @@ pub(crate) struct Tensor {
 }
 
 impl Tensor {
+    #[cfg(any(test, feature = "checkpoint"))]
     pub fn shape(&self) -> Vec<usize> {
         if self.is_vector { vec![self.columns as usize] } else { vec![self.rows as usize, self.columns as usize] }
     }
 
     /// The tensor's numbers out of an agent's parameters (floats), without padding.
+    #[cfg(any(test, feature = "checkpoint"))]
     pub fn gather(&self, parameters: &[f32]) -> Vec<f32> {
         (0..self.rows).flat_map(|row| &parameters[self.row(row)]).copied().collect()
     }

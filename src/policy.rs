@@ -1,8 +1,6 @@
 //! A trained policy at work where the data is: from the caller's observations to the caller's actions, on the device.
 
-use crate::config::Config;
 use crate::ddpg::Networks;
-use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::fault::guarded;
 use crate::hyper_parameters::RawHyperParameters;
@@ -101,11 +99,12 @@ impl Population {
 
 impl Policy {
     /// A policy of `parameters`, an agent's online half.
-    pub(crate) fn new(
+    #[cfg(feature = "checkpoint")]
+    fn new(
         device: &wgpu::Device,
         queue: &wgpu::Queue,
-        environment: &Environment,
-        config: &Config,
+        environment: &crate::Environment,
+        config: &crate::Config,
         parameters: &[f32],
     ) -> Result<Self> {
         let tile = crate::Tile::best(device);
@@ -130,7 +129,7 @@ impl Policy {
         let (environment, networks, parameters) = snapshot.online_parameters()?;
         guarded(device, || {
             let environment =
-                Environment::host(environment.name, environment.observation_size, environment.action_low, environment.action_high)?;
+                crate::Environment::host(environment.name, environment.observation_size, environment.action_low, environment.action_high)?;
             let policy = Self::new(device, queue, &environment, &snapshot.config, &parameters)?;
             debug_assert_eq!(policy.networks, networks);
             Ok(policy)

@@ -302,20 +302,14 @@ fn a_host_environment_fills_the_ring() {
     config.batch_size = 4;
     config.learning_starts = 8;
     let mut population = Population::new(&gpu.device, &gpu.queue, &environment, &config).expect("a population");
-    let transitions = |from: usize, count: usize| -> (Vec<f32>, Vec<f32>, Vec<f32>, Vec<f32>, Vec<bool>) {
-        let ids: Vec<f32> = (0..2).flat_map(|agent| (from..from + count).map(move |i| (100 * agent + i) as f32)).collect();
-        let observations = ids.iter().flat_map(|i| [*i, i + 0.25]).collect();
-        let next = ids.iter().flat_map(|i| [i + 0.5, i + 0.75]).collect();
-        (
-            observations,
-            ids.iter().map(|i| -i).collect(),
-            ids.iter().map(|i| 2.0 * i).collect(),
-            next,
-            ids.iter().map(|i| i % 2.0 == 1.0).collect(),
-        )
-    };
     for (from, count) in [(0, 3), (3, 4), (7, 0), (7, 4)] {
-        let (observations, actions, rewards, next_observations, terminated) = transitions(from, count);
+        // the agent and a running number tell each transition from every other
+        let ids: Vec<f32> = (0..2).flat_map(|agent| (from..from + count).map(move |i| (100 * agent + i) as f32)).collect();
+        let observations: Vec<f32> = ids.iter().flat_map(|i| [*i, i + 0.25]).collect();
+        let next_observations: Vec<f32> = ids.iter().flat_map(|i| [i + 0.5, i + 0.75]).collect();
+        let actions: Vec<f32> = ids.iter().map(|i| -i).collect();
+        let rewards: Vec<f32> = ids.iter().map(|i| 2.0 * i).collect();
+        let terminated: Vec<bool> = ids.iter().map(|i| i % 2.0 == 1.0).collect();
         let batch = Transitions {
             observations: &observations,
             actions: &actions,
