@@ -110,7 +110,7 @@ fn a_run_leaves_everything_behind_and_can_be_evaluated_again() {
     let here = directory.path();
     let text = succeeds(train(here, &["--steps", "1600", "--agents", "2", "--seed", "5", "--eval-every", "800", "--out", "run"]));
     // introduction: every setting, the adapter, the programs
-    for part in ["gamma = 0.99", "noise_sigma = 0.1", "adapter: ", "dispatches: ", "step       800", "ddpg eval run"] {
+    for part in ["gamma = 0.99", "noise_sigma = 0.2", "adapter: ", "dispatches: ", "step       800", "ddpg eval run"] {
         assert!(text.contains(part), "no {part:?} in: {text}");
     }
     assert!(!text.contains('\u{1b}') && !text.contains('\r'), "control characters in plain output");
@@ -119,7 +119,7 @@ fn a_run_leaves_everything_behind_and_can_be_evaluated_again() {
     let mut names: Vec<_> = fs::read_dir(&run).expect("a run directory").map(|e| e.expect("an entry").file_name()).collect();
     names.sort();
     let expected = ["agent-0000.safetensors", "agent-0001.safetensors", "config.toml", "curve.svg", "episodes.csv"];
-    assert_eq!(names, [&expected[..], &["evaluations.csv", "metrics.csv", "summary.json"]].concat());
+    assert_eq!(names, [&expected[..], &["evaluations.csv", "metrics.csv", "summary.json", "tensorboard"]].concat());
     assert!(read(run.join("curve.svg")).starts_with("<svg"));
 
     let metrics = rows(run.join("metrics.csv"));
@@ -165,7 +165,7 @@ fn a_run_leaves_everything_behind_and_can_be_evaluated_again() {
         assert_eq!(metadata[key], value, "{key}");
     }
     assert_eq!(parts.header["actor.layer1.weight"]["shape"], serde_json::json!([3, 8]));
-    assert_eq!(parts.header["critic.layer2.action_weight"]["shape"], serde_json::json!([1, 8]));
+    assert_eq!(parts.header["critic.layer1.action_weight"]["shape"], serde_json::json!([1, 8]));
     assert_eq!(tensor(&parts, "target_actor.output.bias").len(), 1);
     let other = split(&fs::read(run.join("agent-0000.safetensors")).expect("a file"));
     assert_ne!(tensor(&parts, "actor.output.bias"), tensor(&other, "actor.output.bias"), "two seeds gave the same parameters");
