@@ -19,14 +19,23 @@ fn main() -> Result<()> {
     if arg(6, 0) == 1 {
         options.tile = Some(Tile::Portable);
     }
+    options.plan = match arg(7, 9) {
+        0 => Some(Plan::Layered),
+        1 => Some(Plan::Fused),
+        2 => Some(Plan::Resident),
+        _ => None,
+    };
     let hyper = (0..config.agents).map(|agent| HyperParameters::of_agent(&config, agent)).collect();
+    let start = std::time::Instant::now();
     let population = Population::with_options(&gpu.device, &gpu.queue, &Environment::pendulum_v1(), &config, hyper, options)?;
     let mut trainer = Trainer::from_population(population);
+    println!("{} compiled in {:.2} s", trainer.population().plan(), start.elapsed().as_secs_f64());
     trainer.advance_blocking(u64::from(config.batch_size / config.environments) + 5)?;
     let t = std::time::Instant::now();
     let n = arg(4, 100) as u64;
     trainer.advance_blocking(n)?;
     println!("{:.1} iterations/s, dispatches {:?}", n as f64 / t.elapsed().as_secs_f64(), trainer.population().dispatches());
+    println!("{:?}", trainer.measure_blocking()?[0]);
     let mut total = 0.0;
     for t in trainer.population().time_dispatches_blocking(arg(5, 50))? {
         println!(

@@ -20,10 +20,6 @@ fn environment_address(agent: u32, lane: u32) -> u32 {
     return (agent * sizes.environments + lane) * sizes.environment_stride;
 }
 
-fn agent_key(agent: u32) -> vec2u {
-    return vec2u(hyper_parameters[agent].seed_low, hyper_parameters[agent].seed_high);
-}
-
 fn load_state(address: u32) -> State {
     var state: State;
     for (var i = 0u; i < STATE_SIZE; i++) {

@@ -4,7 +4,7 @@
 use crate::memory::{AgentState, read_blocking};
 use crate::network::{Matrix, Network};
 use crate::population::{Options, Population};
-use crate::{BatchNorm, Config, Environment, Gpu, HyperParameters, Statistics, Tile};
+use crate::{BatchNorm, Config, Environment, Gpu, HyperParameters, Plan, Statistics, Tile};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -139,13 +139,13 @@ struct Replayed<'a> {
 }
 
 impl<'a> Replayed<'a> {
-    fn new(gpu: &Gpu, common: &Common, case: &'a Case, tile: Tile) -> Self {
+    fn new(gpu: &Gpu, common: &Common, case: &'a Case, options: Options) -> Self {
         let config = config(common, case);
         let hyper_parameters = (0..AGENTS).map(|agent| HyperParameters::of_agent(&config, agent)).collect();
-        let options = Options { record_gradients: true, tile: Some(tile) };
+        let options = Options { record_gradients: true, ..options };
         let population = Population::with_options(&gpu.device, &gpu.queue, &environment(case), &config, hyper_parameters, options)
             .unwrap_or_else(|error| panic!("{}: {error}", case.name));
-        let replayed = Self { population, case, label: format!("{} with {tile:?}", case.name) };
+        let replayed = Self { population, case, label: format!("{} with {options:?}", case.name) };
         replayed.write_initial();
         replayed
     }
@@ -272,11 +272,17 @@ fn assert_close(what: &str, actual: &[f32], expected: &[f64]) {
     }
 }
 
-fn replay_every_file(gpu: &Gpu, tile: Tile) {
+fn replay_every_file(gpu: &Gpu, tile: Option<Tile>, plan: Plan) {
+    let mut options = Options::default();
+    (options.tile, options.plan) = (tile, Some(plan));
+    let mut replayed_cases = 0;
     for (name, file) in files() {
         assert!(!file.cases.is_empty(), "{name} holds no case");
-        for case in &file.cases {
-            let mut replayed = Replayed::new(gpu, &file.common, case, tile);
+        // the resident plan has no batch norm
+        for case in file.cases.iter().filter(|case| plan != Plan::Resident || case.batch_norm == "none") {
+            replayed_cases += 1;
+            let mut replayed = Replayed::new(gpu, &file.common, case, options);
+            assert_eq!(replayed.population.plan(), plan);
             assert!(!case.updates.is_empty(), "{name}: {} holds no update", case.name);
             for (number, recorded) in case.updates.iter().enumerate() {
                 replayed.update(recorded);
@@ -285,16 +291,44 @@ fn replay_every_file(gpu: &Gpu, tile: Tile) {
             gpu.check().unwrap_or_else(|error| panic!("{}: {error}", case.name));
         }
     }
+    assert!(replayed_cases > 0, "no case for {plan}");
+}
+
+fn default_limits() -> Gpu {
+    Gpu::open_with_limits_blocking(None, wgpu::Limits::default()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn all_limits() -> Gpu {
+    Gpu::open_blocking(None).unwrap_or_else(|error| panic!("{error}"))
 }
 
 #[test]
 fn updates_equal_automatic_differentiation_within_default_limits() {
-    let gpu = Gpu::open_with_limits_blocking(None, wgpu::Limits::default()).unwrap_or_else(|error| panic!("{error}"));
-    replay_every_file(&gpu, Tile::Portable);
+    replay_every_file(&default_limits(), Some(Tile::Portable), Plan::Layered);
 }
 
 #[test]
 fn updates_equal_automatic_differentiation_on_the_best_tile() {
-    let gpu = Gpu::open_blocking(None).unwrap_or_else(|error| panic!("{error}"));
-    replay_every_file(&gpu, Tile::best(&gpu.device));
+    replay_every_file(&all_limits(), None, Plan::Layered);
+}
+
+#[test]
+fn fused_updates_equal_automatic_differentiation_within_default_limits() {
+    replay_every_file(&default_limits(), None, Plan::Fused);
+}
+
+#[test]
+fn resident_updates_equal_automatic_differentiation() {
+    let gpu = all_limits();
+    if Tile::Subgroup.runs_on(&gpu.device) {
+        replay_every_file(&gpu, None, Plan::Resident);
+    } else {
+        // a driver without subgroups of eight must say so, and not compute something else
+        let mut options = Options::default();
+        options.plan = Some(Plan::Resident);
+        let config = Config::default();
+        let hyper_parameters = vec![HyperParameters::of_agent(&config, 0)];
+        let refused = Population::with_options(&gpu.device, &gpu.queue, &Environment::pendulum_v1(), &config, hyper_parameters, options);
+        assert!(matches!(refused, Err(crate::Error::Limit { .. })), "{refused:?}");
+    }
 }

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
+use crate::plan::{DispatchEntry, dispatch_table, entry_binding};
 use crate::program::Operation;
 use bytemuck::{Pod, Zeroable};
 use std::ops::Range;
@@ -150,12 +151,8 @@ impl Memory {
     ) -> Self {
         let uniform = filled(device, queue, "sizes", wgpu::BufferUsages::UNIFORM, &[sizes]);
         let table = filled(device, queue, "operations", wgpu::BufferUsages::STORAGE, operations);
-        let stride = kernels.dispatch_alignment as usize / 4;
-        let mut entries = vec![0u32; stride * operations.len()];
-        for (index, entry) in entries.chunks_mut(stride).enumerate() {
-            entry[0] = index as u32;
-        }
-        let dispatches = filled(device, queue, "dispatches", wgpu::BufferUsages::UNIFORM, &entries);
+        let entries: Vec<_> = (0..operations.len() as u32).map(|first| DispatchEntry { first, ..DispatchEntry::zeroed() }).collect();
+        let (dispatches, _) = dispatch_table(device, queue, &entries);
         let bound = [
             &uniform,
             &table,
@@ -177,14 +174,7 @@ impl Memory {
         let table = device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("dispatch"),
             layout: &kernels.dispatch_layout,
-            entries: &[wgpu::BindGroupEntry {
-                binding: 0,
-                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                    buffer: &dispatches,
-                    offset: 0,
-                    size: std::num::NonZeroU64::new(16),
-                }),
-            }],
+            entries: &[entry_binding(&dispatches)],
         });
         Self { sizes, buffers, bind_group, table, uniform }
     }

@@ -4,7 +4,7 @@ use crate::ddpg::Networks;
 use crate::error::{Error, Result};
 use crate::fault::guarded;
 use crate::hyper_parameters::RawHyperParameters;
-use crate::kernels::Kernels;
+use crate::kernels::{Grid, Kernels};
 use crate::memory::{AgentState, Memory, RoleBuffers, Sizes, filled, storage};
 use crate::network::{Activations, Allocator, Builder, Matrix, Mode, Pass, vec4s};
 use crate::population::Population;
@@ -107,11 +107,11 @@ impl Policy {
         config: &crate::Config,
         parameters: &[f32],
     ) -> Result<Self> {
-        let tile = crate::Tile::best(device);
+        let grid = Grid::of(crate::Tile::best(device));
         Ok(Self {
             device: device.clone(),
             queue: queue.clone(),
-            kernels: Arc::new(Kernels::new(device, environment, tile)?),
+            kernels: Arc::new(Kernels::new(device, environment, grid)?),
             networks: Networks::new(config, environment),
             parameters: filled(device, queue, "policy", wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC, parameters),
             first: 0,

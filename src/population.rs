@@ -8,12 +8,14 @@ use crate::error::{Error, Result};
 use crate::fault::guarded;
 use crate::host::HostMemory;
 use crate::hyper_parameters::HyperParameters;
-use crate::kernels::{Kernel, Kernels, Tile};
+use crate::kernels::{Grid, Kernel, Kernels, Tile};
 use crate::measure::{Logged, replace_logged};
 use crate::memory::{AgentState, EPISODE_LOG, Memory, RoleBuffers, Sizes, filled, option, storage};
 use crate::network::Allocator;
+use crate::plan::{self, Iteration, Iterator, Plan};
 use crate::program::{Access, Operation, Program, Step, Steps};
 use crate::random::Philox;
+use crate::resident::Resident;
 use crate::rollout::Rollout;
 use bytemuck::Zeroable;
 use std::sync::Arc;
@@ -36,6 +38,9 @@ pub struct Population {
     pub(crate) rollout: Rollout,
     pub(crate) memory: Memory,
     programs: Programs,
+    plan: Plan,
+    /// Runs whole iterations, where the plan does.
+    iterator: Option<Iterator>,
     operations: Vec<Operation>,
     iterations: u64,
     updates: u64,
@@ -65,6 +70,8 @@ pub struct Options {
     pub record_gradients: bool,
     /// How the products are tiled; the device's best where not given.
     pub tile: Option<Tile>,
+    /// How iterations are executed; what serves the device and the networks best where not given.
+    pub plan: Option<Plan>,
 }
 
 impl Population {
@@ -124,8 +131,7 @@ impl Population {
                 config.agents
             )));
         }
-        let tile = options.tile.unwrap_or_else(|| Tile::best(device));
-        if !tile.runs_on(device) {
+        if let Some(tile) = options.tile.filter(|tile| !tile.runs_on(device)) {
             return Err(Error::Limit {
                 what: format!("the tile {tile:?}"),
                 needed: "the feature SUBGROUP and subgroups of 8 invocations".into(),
@@ -133,12 +139,16 @@ impl Population {
                 remedy: "use Tile::Portable".into(),
             });
         }
-        let kernels = Arc::new(Kernels::new(device, environment, tile)?);
         let networks = Networks::new(config, environment);
-        let update = match config.algorithm {
-            Algorithm::Compatible => compatible::update(config, &networks, &kernels),
-            _ => Update::new(config, &networks, &kernels),
+        let update = |grid: &Grid| match config.algorithm {
+            Algorithm::Compatible => compatible::update(config, &networks, grid),
+            _ => Update::new(config, &networks, grid),
         };
+        let sketch = update(&Grid::of(Tile::Portable));
+        let resident = Resident::new(config, environment, &networks, &sketch);
+        let plan = plan::choose(device, options.plan, &resident, sketch.steps.flops())?;
+        let kernels = Arc::new(Kernels::new(device, environment, plan.grid(device, options.tile))?);
+        let update = update(&kernels);
         let mut activations = Allocator { used: update.length };
         let rollout = Rollout::new(&networks, &kernels, config.environments, None, &mut activations);
         let mut table = Vec::new();
@@ -149,9 +159,20 @@ impl Population {
             clear_measurements: clear_measurements().schedule(&mut table),
             actor: rollout.actor().schedule(&mut table),
         };
-        for program in [&programs.reset, &programs.rollout, &programs.learn, &programs.clear_measurements, &programs.actor] {
+        // of the other plans, the host's environments still need the actor alone
+        let (always, layered) = ([&programs.reset, &programs.clear_measurements, &programs.actor], [&programs.rollout, &programs.learn]);
+        for program in always.into_iter().chain(layered.into_iter().filter(|_| plan == Plan::Layered)) {
             program.prepare(&kernels);
         }
+        let kinds = iterations(config, environment);
+        let iterator = match (plan, resident) {
+            (Plan::Resident, Ok(resident)) => {
+                let step = programs.rollout.operations().end - 1;
+                Some(Iterator::resident(device, queue, &kernels, environment, &resident, step, kinds)?)
+            }
+            (Plan::Fused, _) => Some(Iterator::fused(device, queue, &kernels, &programs.rollout, &programs.learn, kinds)),
+            _ => None,
+        };
         let sizes = sizes(config, environment, &networks, activations.used, options);
         let buffers = allocate(device, queue, config, &sizes, &hyper_parameters)?;
         let memory = Memory::new(device, queue, &kernels, sizes, &table, buffers);
@@ -167,6 +188,8 @@ impl Population {
             rollout,
             memory,
             programs,
+            plan,
+            iterator,
             operations: table,
             iterations: 0,
             updates: 0,
@@ -292,16 +315,41 @@ impl Population {
     pub fn record_iterations_into(&mut self, pass: &mut wgpu::ComputePass<'_>, iterations: u64) {
         pass.set_bind_group(0, &self.memory.bind_group, &[]);
         let simulates = !self.environment.is_host();
-        for _ in 0..iterations {
+        let mut left = iterations;
+        while left > 0 {
+            let now = left.min(self.iterations_alike());
             if simulates {
-                self.record(&self.programs.rollout, pass);
-                self.iterations += 1;
+                self.iterations += now;
             }
-            if self.learns() {
-                for _ in 0..self.config.updates_per_iteration {
-                    self.record(&self.programs.learn, pass);
-                }
-                self.updates += u64::from(self.config.updates_per_iteration);
+            let updates = if self.learns() { self.config.updates_per_iteration } else { 0 };
+            self.record_alike(pass, Iteration { simulates, updates }, now);
+            self.updates += now * u64::from(updates);
+            left -= now;
+        }
+    }
+
+    /// How many iterations from here all learn, or all do not.
+    fn iterations_alike(&self) -> u64 {
+        match self.iterations_until_learning() {
+            // the last one before learning starts already learns
+            1 | u64::MAX => u64::MAX,
+            more => more - 1,
+        }
+    }
+
+    fn record_alike(&self, pass: &mut wgpu::ComputePass<'_>, iteration: Iteration, count: u64) {
+        if iteration == (Iteration { simulates: false, updates: 0 }) {
+            return;
+        }
+        if let Some(iterator) = &self.iterator {
+            return iterator.record(pass, iteration, count, self.config.agents);
+        }
+        for _ in 0..count {
+            if iteration.simulates {
+                self.record(&self.programs.rollout, pass);
+            }
+            for _ in 0..iteration.updates {
+                self.record(&self.programs.learn, pass);
             }
         }
     }
@@ -309,9 +357,7 @@ impl Population {
     /// Records `updates` updates alone, on what the replay rings hold.
     pub fn record_updates(&mut self, encoder: &mut wgpu::CommandEncoder, updates: u64) {
         let mut pass = self.begin(encoder);
-        for _ in 0..updates {
-            self.record(&self.programs.learn, &mut pass);
-        }
+        self.record_alike(&mut pass, Iteration { simulates: false, updates: 1 }, updates);
         self.updates += updates;
     }
 
@@ -369,9 +415,19 @@ impl Population {
         self.updates
     }
 
-    /// Dispatches that one rollout and one update take.
+    /// Dispatches that one rollout and one update take in the layered plan; the others run many of both in one.
     pub fn dispatches(&self) -> (usize, usize) {
         (self.programs.rollout.dispatches.len(), self.programs.learn.dispatches.len())
+    }
+
+    /// How its iterations are executed.
+    pub fn plan(&self) -> Plan {
+        self.plan
+    }
+
+    /// How its products are tiled.
+    pub fn tile(&self) -> Tile {
+        self.kernels.tile
     }
 
     /// The settings.
@@ -388,6 +444,13 @@ impl Population {
     pub fn hyper_parameters(&self) -> &[HyperParameters] {
         &self.hyper_parameters
     }
+}
+
+/// The kinds of iteration that a population may be asked for.
+fn iterations(config: &Config, environment: &Environment) -> Vec<Iteration> {
+    let simulates = !environment.is_host();
+    let updates = [0, config.updates_per_iteration].map(|updates| Iteration { simulates, updates });
+    updates.into_iter().chain([Iteration { simulates: false, updates: 1 }]).collect()
 }
 
 fn clear_measurements() -> Steps {

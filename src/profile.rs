@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::memory::wait_blocking;
 use crate::population::Population;
-use crate::program::Program;
+use crate::program::{Operation, Program};
 use std::time::Instant;
 
 /// How long one dispatch takes when it is repeated on its own.
@@ -56,8 +56,7 @@ impl Population {
                     kernel: dispatch.kernel.name(),
                     operations: dispatch.operations,
                     workgroups: dispatch.units * dispatch.operations * self.config.agents,
-                    flops: operations.iter().map(|o| 2.0 * 16.0 * f64::from(o.rows * o.inner * o.columns)).sum::<f64>()
-                        * f64::from(self.config.agents),
+                    flops: operations.iter().map(Operation::flops).sum::<f64>() * f64::from(self.config.agents),
                     seconds,
                 });
             }

@@ -33,7 +33,14 @@ pub struct Operation {
     pub statistics: u32,
     pub extra: u32,
     pub extra_stride: u32,
-    pub reserved: u32,
+    pub ends_level: u32,
+}
+
+impl Operation {
+    /// Multiplications and additions of its product; 0 where it has none.
+    pub fn flops(&self) -> f64 {
+        2.0 * 16.0 * f64::from(self.rows) * f64::from(self.inner) * f64::from(self.columns)
+    }
 }
 
 /// `Operation::flags`, as in `shaders/shared/bindings.wgsl`.
@@ -99,6 +106,11 @@ pub(crate) struct Dispatch {
 pub(crate) struct Steps(pub Vec<Step>);
 
 impl Steps {
+    /// Multiplications and additions of the products.
+    pub fn flops(&self) -> f64 {
+        self.0.iter().map(|step| step.operation.flops()).sum()
+    }
+
     /// The level of each step: one more than the highest level of an earlier step that it conflicts with.
     fn levels(&self) -> Vec<usize> {
         let mut levels: Vec<usize> = Vec::with_capacity(self.0.len());
@@ -131,8 +143,16 @@ impl Steps {
                     units: operation.units,
                 }),
             }
+            if previous.is_some_and(|(level, _)| level != levels[i])
+                && let Some(last) = table.last_mut()
+            {
+                last.ends_level = 1;
+            }
             previous = Some(key);
             table.push(operation);
+        }
+        if let Some(last) = table.last_mut() {
+            last.ends_level = 1;
         }
         Program { dispatches }
     }
@@ -145,6 +165,12 @@ pub(crate) struct Program {
 }
 
 impl Program {
+    /// Where its operations lie in the table.
+    pub fn operations(&self) -> Range<u32> {
+        let first = self.dispatches.first().map_or(0, |dispatch| dispatch.first);
+        first..self.dispatches.last().map_or(first, |dispatch| dispatch.first + dispatch.operations)
+    }
+
     /// Compiles what the program needs, so that recording it never waits for a compiler.
     pub fn prepare(&self, kernels: &Kernels) {
         for dispatch in &self.dispatches {

@@ -3,6 +3,7 @@
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::kernels::Tile;
+use crate::resident::Resident;
 
 /// The crate's own WGSL, in no particular order: declarations may come in any.
 const FILES: [(&str, &str); 15] = [
@@ -23,12 +24,21 @@ const FILES: [(&str, &str); 15] = [
     ("soft_update.wgsl", include_str!("../shaders/soft_update.wgsl")),
 ];
 
-const PROGRAM: (&str, &str) = ("program.wgsl", include_str!("../shaders/program.wgsl"));
+const PROGRAM: [(&str, &str); 2] =
+    [("program.wgsl", include_str!("../shaders/program.wgsl")), ("fused.wgsl", include_str!("../shaders/fused.wgsl"))];
+
+const RESIDENT: [(&str, &str); 4] = [
+    ("resident/memory.wgsl", include_str!("../shaders/resident/memory.wgsl")),
+    ("resident/products.wgsl", include_str!("../shaders/resident/products.wgsl")),
+    ("resident/passes.wgsl", include_str!("../shaders/resident/passes.wgsl")),
+    ("resident/update.wgsl", include_str!("../shaders/resident/update.wgsl")),
+];
 
 fn tile_file(tile: Tile) -> (&'static str, &'static str) {
     match tile {
         Tile::Portable => ("shared/tile_portable.wgsl", include_str!("../shaders/shared/tile_portable.wgsl")),
         Tile::Subgroup => ("shared/tile_subgroup.wgsl", include_str!("../shaders/shared/tile_subgroup.wgsl")),
+        Tile::Small => ("shared/tile_small.wgsl", include_str!("../shaders/shared/tile_small.wgsl")),
     }
 }
 
@@ -45,8 +55,20 @@ pub(crate) struct Assembled {
 /// # Errors
 /// [`Error::Shader`] naming file and line, in the environment's own source where the mistake is there.
 pub(crate) fn assemble(environment: &Environment, tile: Tile) -> Result<Assembled> {
-    let assembled = Assembled::new(environment, FILES.into_iter().chain([tile_file(tile), PROGRAM]));
+    let assembled = Assembled::new(environment, FILES.into_iter().chain([tile_file(tile)]).chain(PROGRAM));
     assembled.validate(&assembled.parse()?, capabilities(tile))?;
+    Ok(assembled)
+}
+
+/// The module of the resident plan, parsed and validated.
+///
+/// # Errors
+/// As [`assemble`].
+pub(crate) fn assemble_resident(environment: &Environment, resident: &Resident) -> Result<Assembled> {
+    let files = FILES.into_iter().chain([tile_file(Tile::Subgroup)]).chain(RESIDENT);
+    let mut assembled = Assembled::new(environment, files);
+    assembled.push("sizes of the agent", &resident.declarations());
+    assembled.validate(&assembled.parse()?, capabilities(Tile::Subgroup))?;
     Ok(assembled)
 }
 
@@ -90,7 +112,7 @@ pub(crate) fn check_exported(name: &str, source: &str) -> Result<()> {
 
 pub(crate) fn capabilities(tile: Tile) -> naga::valid::Capabilities {
     match tile {
-        Tile::Portable => naga::valid::Capabilities::empty(),
+        Tile::Portable | Tile::Small => naga::valid::Capabilities::empty(),
         Tile::Subgroup => naga::valid::Capabilities::SUBGROUP,
     }
 }
@@ -302,7 +324,7 @@ mod tests {
     fn every_environment_assembles() {
         for name in Environment::names() {
             let environment = Environment::by_name(&name).expect("it is listed");
-            for tile in [Tile::Portable, Tile::Subgroup] {
+            for tile in Tile::ALL {
                 if let Err(error) = assemble(&environment, tile) {
                     panic!("{error}");
                 }

@@ -40,7 +40,8 @@ struct Operation {
     // a second place to write to, by kind
     extra: u32,
     extra_stride: u32,
-    reserved: u32,
+    // 1: the next operation needs what this one and those beside it write
+    ends_level: u32,
 }
 
 // Sizes that are the same for every agent. Strides are vec4s an agent, except where named otherwise.
@@ -156,8 +157,21 @@ struct AgentState {
     log_steps: array<u32, EPISODE_LOG>,
 }
 
+// What one dispatch does. The layered plan reads `first` only, the others run whole iterations.
 struct Dispatch {
+    // the first operation; of the rollout in the fused plan, the one that steps the environments in the resident plan
     first: u32,
+    // operations of the rollout
+    operations: u32,
+    // and of an update
+    learn_first: u32,
+    learn_operations: u32,
+    iterations: u32,
+    // 1: a step of every environment before the updates of each iteration
+    simulates: u32,
+    // updates an iteration
+    updates: u32,
+    reserved: u32,
 }
 
 @group(0) @binding(0) var<uniform> sizes: Sizes;

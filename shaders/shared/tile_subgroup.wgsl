@@ -26,33 +26,23 @@ struct Right {
     y01: vec4f, y11: vec4f, y21: vec4f, y31: vec4f,
 }
 
+// t <- t + x0 y0 + x1 y1 + x2 y2 + x3 y3 for one row, whose four numbers are `x`.
+fn add_row(x: vec4f, y: Right, row: u32, t: ptr<function, Rows>) {
+    let first = 2u * row;
+    (*t)[first] = fma(vec4f(x.x), y.y00, fma(vec4f(x.y), y.y10, fma(vec4f(x.z), y.y20, fma(vec4f(x.w), y.y30, (*t)[first]))));
+    (*t)[first + 1u] = fma(vec4f(x.x), y.y01, fma(vec4f(x.y), y.y11, fma(vec4f(x.z), y.y21, fma(vec4f(x.w), y.y31, (*t)[first + 1u]))));
+}
 
-// t <- t + x0 y0 + x1 y1 + x2 y2 + x3 y3 for the eight rows that the team's members hold four numbers of each.
-fn add_products(own: vec4f, y: Right, t: ptr<function, Rows>) {
-    let x0 = subgroupBroadcast(own, 0u);
-    (*t)[0] = fma(vec4f(x0.x), y.y00, fma(vec4f(x0.y), y.y10, fma(vec4f(x0.z), y.y20, fma(vec4f(x0.w), y.y30, (*t)[0]))));
-    (*t)[1] = fma(vec4f(x0.x), y.y01, fma(vec4f(x0.y), y.y11, fma(vec4f(x0.z), y.y21, fma(vec4f(x0.w), y.y31, (*t)[1]))));
-    let x1 = subgroupBroadcast(own, 1u);
-    (*t)[2] = fma(vec4f(x1.x), y.y00, fma(vec4f(x1.y), y.y10, fma(vec4f(x1.z), y.y20, fma(vec4f(x1.w), y.y30, (*t)[2]))));
-    (*t)[3] = fma(vec4f(x1.x), y.y01, fma(vec4f(x1.y), y.y11, fma(vec4f(x1.z), y.y21, fma(vec4f(x1.w), y.y31, (*t)[3]))));
-    let x2 = subgroupBroadcast(own, 2u);
-    (*t)[4] = fma(vec4f(x2.x), y.y00, fma(vec4f(x2.y), y.y10, fma(vec4f(x2.z), y.y20, fma(vec4f(x2.w), y.y30, (*t)[4]))));
-    (*t)[5] = fma(vec4f(x2.x), y.y01, fma(vec4f(x2.y), y.y11, fma(vec4f(x2.z), y.y21, fma(vec4f(x2.w), y.y31, (*t)[5]))));
-    let x3 = subgroupBroadcast(own, 3u);
-    (*t)[6] = fma(vec4f(x3.x), y.y00, fma(vec4f(x3.y), y.y10, fma(vec4f(x3.z), y.y20, fma(vec4f(x3.w), y.y30, (*t)[6]))));
-    (*t)[7] = fma(vec4f(x3.x), y.y01, fma(vec4f(x3.y), y.y11, fma(vec4f(x3.z), y.y21, fma(vec4f(x3.w), y.y31, (*t)[7]))));
-    let x4 = subgroupBroadcast(own, 4u);
-    (*t)[8] = fma(vec4f(x4.x), y.y00, fma(vec4f(x4.y), y.y10, fma(vec4f(x4.z), y.y20, fma(vec4f(x4.w), y.y30, (*t)[8]))));
-    (*t)[9] = fma(vec4f(x4.x), y.y01, fma(vec4f(x4.y), y.y11, fma(vec4f(x4.z), y.y21, fma(vec4f(x4.w), y.y31, (*t)[9]))));
-    let x5 = subgroupBroadcast(own, 5u);
-    (*t)[10] = fma(vec4f(x5.x), y.y00, fma(vec4f(x5.y), y.y10, fma(vec4f(x5.z), y.y20, fma(vec4f(x5.w), y.y30, (*t)[10]))));
-    (*t)[11] = fma(vec4f(x5.x), y.y01, fma(vec4f(x5.y), y.y11, fma(vec4f(x5.z), y.y21, fma(vec4f(x5.w), y.y31, (*t)[11]))));
-    let x6 = subgroupBroadcast(own, 6u);
-    (*t)[12] = fma(vec4f(x6.x), y.y00, fma(vec4f(x6.y), y.y10, fma(vec4f(x6.z), y.y20, fma(vec4f(x6.w), y.y30, (*t)[12]))));
-    (*t)[13] = fma(vec4f(x6.x), y.y01, fma(vec4f(x6.y), y.y11, fma(vec4f(x6.z), y.y21, fma(vec4f(x6.w), y.y31, (*t)[13]))));
-    let x7 = subgroupBroadcast(own, 7u);
-    (*t)[14] = fma(vec4f(x7.x), y.y00, fma(vec4f(x7.y), y.y10, fma(vec4f(x7.z), y.y20, fma(vec4f(x7.w), y.y30, (*t)[14]))));
-    (*t)[15] = fma(vec4f(x7.x), y.y01, fma(vec4f(x7.y), y.y11, fma(vec4f(x7.z), y.y21, fma(vec4f(x7.w), y.y31, (*t)[15]))));
+// The same for the eight rows that the team's members hold four numbers of each.
+fn add_products(mine: vec4f, y: Right, t: ptr<function, Rows>) {
+    add_row(subgroupBroadcast(mine, 0u), y, 0u, t);
+    add_row(subgroupBroadcast(mine, 1u), y, 1u, t);
+    add_row(subgroupBroadcast(mine, 2u), y, 2u, t);
+    add_row(subgroupBroadcast(mine, 3u), y, 3u, t);
+    add_row(subgroupBroadcast(mine, 4u), y, 4u, t);
+    add_row(subgroupBroadcast(mine, 5u), y, 5u, t);
+    add_row(subgroupBroadcast(mine, 6u), y, 6u, t);
+    add_row(subgroupBroadcast(mine, 7u), y, 7u, t);
 }
 
 // t <- t + x y for eight rows, each of which is one of the numbers of two members.
@@ -175,15 +165,15 @@ fn product_transposed_left(a: u32, a_stride: u32, a_columns: u32, b: u32, b_stri
     var s1 = vec4f();
     var t0: Rows; var t1: Rows; var t2: Rows; var t3: Rows;
     for (var k = 0u; k < rows; k++) {
-        let own = load_left(mine < a_columns, a + mine + k * a_stride);
+        let held = load_left(mine < a_columns, a + mine + k * a_stride);
         let y0 = load_left(b_column < b_columns, b + b_column + k * b_stride);
         let y1 = load_left(b_column + 1u < b_columns, b + b_column + 1u + k * b_stride);
         s0 += y0;
         s1 += y1;
-        add_outer(subgroupBroadcast(own, 0u), subgroupBroadcast(own, 1u), y0, y1, &t0);
-        add_outer(subgroupBroadcast(own, 2u), subgroupBroadcast(own, 3u), y0, y1, &t1);
-        add_outer(subgroupBroadcast(own, 4u), subgroupBroadcast(own, 5u), y0, y1, &t2);
-        add_outer(subgroupBroadcast(own, 6u), subgroupBroadcast(own, 7u), y0, y1, &t3);
+        add_outer(subgroupBroadcast(held, 0u), subgroupBroadcast(held, 1u), y0, y1, &t0);
+        add_outer(subgroupBroadcast(held, 2u), subgroupBroadcast(held, 3u), y0, y1, &t1);
+        add_outer(subgroupBroadcast(held, 4u), subgroupBroadcast(held, 5u), y0, y1, &t2);
+        add_outer(subgroupBroadcast(held, 6u), subgroupBroadcast(held, 7u), y0, y1, &t3);
     }
     tile_sum[0] = s0;
     tile_sum[1] = s1;

@@ -7,7 +7,7 @@
 use crate::config::{Config, Statistics};
 use crate::gpu::Gpu;
 use crate::hyper_parameters::HyperParameters;
-use crate::kernels::{Kernels, Tile};
+use crate::kernels::{Grid, Kernels, Tile};
 use crate::memory::{AgentState, Memory, RoleBuffers, Sizes, filled, read_blocking};
 use crate::program::{Access, Operation, Step, Steps};
 use crate::random::Philox;
@@ -48,7 +48,7 @@ pub(crate) struct Rig {
 
 /// The portable tile on a device with the default limits, and every other tile that the adapter runs.
 pub(crate) fn rigs(environment: &Environment) -> Vec<Rig> {
-    let mut rigs = vec![rig(environment)];
+    let mut rigs = vec![rig(environment), compiled("small tile, default limits", default_limits(), environment, Tile::Small)];
     if Tile::Subgroup.runs_on(&all_limits().device) {
         rigs.push(compiled("subgroup tile, all limits", all_limits(), environment, Tile::Subgroup));
     }
@@ -68,7 +68,7 @@ fn compiled(name: &'static str, gpu: &'static Gpu, environment: &Environment, ti
         Arc::clone(cache.entry((name, environment.name.to_string())).or_default())
     };
     let kernels = cell.get_or_init(|| {
-        Arc::new(Kernels::new(&gpu.device, environment, tile).unwrap_or_else(|error| panic!("{}: {error}", environment.name)))
+        Arc::new(Kernels::new(&gpu.device, environment, Grid::of(tile)).unwrap_or_else(|error| panic!("{}: {error}", environment.name)))
     });
     Rig { name, gpu, kernels: Arc::clone(kernels) }
 }

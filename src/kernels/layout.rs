@@ -5,7 +5,9 @@ use crate::environment::Environment;
 use crate::hyper_parameters::RawHyperParameters;
 use crate::memory::{AgentState, EPISODE_LOG, Sizes, option};
 use crate::network::Role;
+use crate::plan::DispatchEntry;
 use crate::program::{Operation, flag};
+use crate::resident::{ResidentLayer, ResidentTable};
 use crate::shader;
 use naga::{AddressSpace, Expression, Literal, Module, StorageAccess, TypeInner};
 use std::mem::offset_of;
@@ -42,11 +44,11 @@ macro_rules! rust_struct {
 
 #[test]
 fn structs_have_the_same_members_at_the_same_offsets() {
-    for tile in [Tile::Portable, Tile::Subgroup] {
+    for tile in Tile::ALL {
         let module = module(tile);
         let operation: Members = rust_struct!(Operation: kind, network, units, strip, flags, rows, inner, columns, input, input_stride,
             weights, weights_stride, bias, output, output_stride, forward, forward_stride, normalised, normalised_stride, norm,
-            statistics, extra, extra_stride, reserved);
+            statistics, extra, extra_stride, ends_level);
         assert_eq!(wgsl_struct(&module, "Operation"), operation);
         let sizes: Members = rust_struct!(Sizes: agents, environments, parameters_stride, target_offset, moments_stride,
             second_moment_offset, gradient_offset, activations_stride, replay_stride, transition_stride, replay_capacity,
@@ -62,10 +64,30 @@ fn structs_have_the_same_members_at_the_same_offsets() {
             bias_correction2, blend, halted, halted_at, episodes, episode_began, measured_updates, critic_loss, actor_loss, value,
             value_maximum, absolute_td_error, saturated, episode_maximum_value, log, log_steps);
         assert_eq!(wgsl_struct(&module, "AgentState"), state);
-        // Memory::new writes the first word of each entry of 16 bytes
-        assert_eq!(wgsl_struct(&module, "Dispatch").0, [("first".to_owned(), 0, 4)]);
-        assert!(wgsl_struct(&module, "Dispatch").1 <= 16);
+        let dispatch: Members =
+            rust_struct!(DispatchEntry: first, operations, learn_first, learn_operations, iterations, simulates, updates, reserved);
+        assert_eq!(wgsl_struct(&module, "Dispatch"), dispatch);
     }
+}
+
+#[test]
+fn the_resident_plans_table_has_the_same_members_at_the_same_offsets() {
+    let (config, environment) = (crate::Config::default(), Environment::pendulum_v1());
+    let networks = crate::ddpg::Networks::new(&config, &environment);
+    let update = crate::ddpg::Update::new(&config, &networks, &super::Grid::of(Tile::Portable));
+    let resident = crate::resident::Resident::new(&config, &environment, &networks, &update).unwrap_or_else(|error| panic!("{error}"));
+    let source = shader::assemble_resident(&environment, &resident).unwrap_or_else(|error| panic!("{error}")).source;
+    let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|error| panic!("{}", error.emit_to_string(&source)));
+    let layer: Members = rust_struct!(ResidentLayer: below, columns, observation, action, weights, bias, source, source_bias,
+        source_columns, source_below, hidden, reserved);
+    assert_eq!(wgsl_struct(&module, "ResidentLayer"), layer);
+    let table: Members = rust_struct!(ResidentTable: actor_layers, critic_layers, batch_groups, environment_groups,
+        observation_vectors, action_vectors, target_parameters, first_moment, second_moment, observation, next_observation, action,
+        target_action, policy_action, action_gradient, rewards, d_value, d_action, actor_pass, critic_pass, gradients, transposed,
+        bounds, action_layer, record_target_action, record_policy_action, record_rewards, record_target_value, record_value,
+        record_policy_value, record_action_gradient, record_action_stride, record_policy_action_stride, reserved0, reserved1,
+        reserved2, layers);
+    assert_eq!(wgsl_struct(&module, "ResidentTable"), table);
 }
 
 #[test]
@@ -105,7 +127,7 @@ fn constant(module: &Module, name: &str) -> u32 {
 
 #[test]
 fn constants_have_the_same_values() {
-    for tile in [Tile::Portable, Tile::Subgroup] {
+    for tile in Tile::ALL {
         let module = module(tile);
         for kernel in Kernel::ALL {
             assert_eq!(constant(&module, kernel.name()), kernel as u32, "{kernel:?}");

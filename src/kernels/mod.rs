@@ -29,6 +29,7 @@ pub(crate) mod world;
 use crate::contract;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
+use crate::plan::{DispatchEntry, dispatch_stride};
 use crate::shader;
 use crate::transfer::Movers;
 use std::num::NonZeroU64;
@@ -122,7 +123,8 @@ impl Kernel {
 }
 
 /// How the matrix products are tiled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum Tile {
     /// 8 rows by 2 vec4 columns an invocation, on any device: `shaders/shared/tile_portable.wgsl`.
@@ -130,9 +132,24 @@ pub enum Tile {
     /// 32 rows by 16 vec4 columns a team of eight invocations that broadcast to each other what they load, where
     /// subgroups are eight wide: `shaders/shared/tile_subgroup.wgsl`.
     Subgroup,
+    /// 4 rows by 1 vec4 column an invocation, on any device: `shaders/shared/tile_small.wgsl`. For the fused plan, which
+    /// has 256 invocations for one agent's layer.
+    Small,
 }
 
 impl Tile {
+    /// Every tile.
+    pub const ALL: [Tile; 3] = [Tile::Portable, Tile::Subgroup, Tile::Small];
+
+    /// Its name, as `ddpg train --tile` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Tile::Portable => "portable",
+            Tile::Subgroup => "subgroup",
+            Tile::Small => "small",
+        }
+    }
+
     /// The tile that serves `device` best: software drivers load memory lane by lane and have subgroups of eight.
     pub fn best(device: &wgpu::Device) -> Self {
         if Self::Subgroup.runs_on(device) { Self::Subgroup } else { Self::Portable }
@@ -142,7 +159,7 @@ impl Tile {
     pub fn runs_on(self, device: &wgpu::Device) -> bool {
         let info = device.adapter_info();
         match self {
-            Tile::Portable => true,
+            Tile::Portable | Tile::Small => true,
             Tile::Subgroup => {
                 device.features().contains(wgpu::Features::SUBGROUP) && (info.subgroup_min_size, info.subgroup_max_size) == (8, 8)
             }
@@ -154,6 +171,7 @@ impl Tile {
         match self {
             Tile::Portable => (8, 2, 1),
             Tile::Subgroup => (32, 2, 8),
+            Tile::Small => (4, 1, 1),
         }
     }
 
@@ -175,6 +193,7 @@ impl Tile {
         match self {
             Tile::Portable => 32,
             Tile::Subgroup => 8,
+            Tile::Small => 64,
         }
     }
 }
@@ -192,6 +211,13 @@ fn memory_binding_types() -> [wgpu::BufferBindingType; 9] {
 pub(crate) struct Grid {
     pub tile: Tile,
     pub workgroup_size: u32,
+}
+
+impl Grid {
+    /// A tile in workgroups of the size that suits it where a dispatch is one level of a program.
+    pub fn of(tile: Tile) -> Self {
+        Self { tile, workgroup_size: tile.workgroup_size() }
+    }
 }
 
 impl std::ops::Deref for Kernels {
@@ -222,8 +248,7 @@ impl Kernels {
     ///
     /// # Errors
     /// [`Error::Shader`] for WGSL that does not hold; [`Error::Limit`] where the device offers less than WebGPU's defaults.
-    pub fn new(device: &wgpu::Device, environment: &Environment, tile: Tile) -> Result<Self> {
-        let workgroup_size = tile.workgroup_size();
+    pub fn new(device: &wgpu::Device, environment: &Environment, grid: Grid) -> Result<Self> {
         let limits = device.limits();
         if limits.max_storage_buffers_per_shader_stage < 8 {
             return Err(Error::Limit {
@@ -234,7 +259,7 @@ impl Kernels {
             });
         }
         contract::check(environment)?;
-        let source = shader::assemble(environment, tile)?.source;
+        let source = shader::assemble(environment, grid.tile)?.source;
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some("ddpg-wgpu"),
             source: wgpu::ShaderSource::Wgsl(source.into()),
@@ -249,7 +274,10 @@ impl Kernels {
         let bind_group_layout =
             |label, entries: &[_]| device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries });
         let memory_layout = bind_group_layout("memory", &memory);
-        let dispatch_layout = bind_group_layout("dispatch", &[entry(0, wgpu::BufferBindingType::Uniform, true, NonZeroU64::new(16))]);
+        let dispatch_layout = bind_group_layout(
+            "dispatch",
+            &[entry(0, wgpu::BufferBindingType::Uniform, true, NonZeroU64::new(size_of::<DispatchEntry>() as u64))],
+        );
         let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: Some("ddpg-wgpu"),
             bind_group_layouts: &[Some(&memory_layout), Some(&dispatch_layout)],
@@ -261,8 +289,8 @@ impl Kernels {
             layout,
             memory_layout,
             dispatch_layout,
-            grid: Grid { tile, workgroup_size },
-            dispatch_alignment: limits.min_uniform_buffer_offset_alignment.max(16),
+            grid,
+            dispatch_alignment: dispatch_stride(device),
             pipelines: std::array::from_fn(|_| OnceLock::new()),
             movers: OnceLock::new(),
         })
@@ -279,19 +307,26 @@ impl Kernels {
 
     /// The pipeline of one kind of operation, compiled when it is first asked for: programs ask as they are built.
     pub fn pipeline(&self, kernel: Kernel) -> &wgpu::ComputePipeline {
-        self.pipelines[kernel as usize].get_or_init(|| {
-            self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                label: Some(kernel.name()),
-                layout: Some(&self.layout),
-                module: &self.module,
-                entry_point: Some("layered"),
-                compilation_options: wgpu::PipelineCompilationOptions {
-                    constants: &[("KINDS", f64::from(1u32 << kernel as u32)), ("WORKGROUP_SIZE", f64::from(self.workgroup_size))],
-                    // every kernel writes its workgroup memory before it reads it
-                    zero_initialize_workgroup_memory: false,
-                },
-                cache: None,
-            })
+        self.pipelines[kernel as usize].get_or_init(|| self.compile(kernel.name(), "layered", 1 << kernel as u32))
+    }
+
+    /// The pipeline of the fused plan, for programs of the kinds in `mask`.
+    pub fn iterating_pipeline(&self, mask: u32) -> wgpu::ComputePipeline {
+        self.compile("iterate", "iterate_fused", mask)
+    }
+
+    fn compile(&self, label: &str, entry_point: &str, kinds: u32) -> wgpu::ComputePipeline {
+        self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(label),
+            layout: Some(&self.layout),
+            module: &self.module,
+            entry_point: Some(entry_point),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &[("KINDS", f64::from(kinds)), ("WORKGROUP_SIZE", f64::from(self.workgroup_size))],
+                // every kernel writes its workgroup memory before it reads it
+                zero_initialize_workgroup_memory: false,
+            },
+            cache: None,
         })
     }
 }

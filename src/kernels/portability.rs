@@ -40,8 +40,29 @@ fn for_each_pipeline(tile: Tile, check: impl Fn(&str, &str, &Module, &ModuleInfo
 
 #[test]
 fn every_pipeline_translates_to_spirv_msl_hlsl_and_glsl() {
-    for tile in [Tile::Portable, Tile::Subgroup] {
+    for tile in Tile::ALL {
         for_each_pipeline(tile, |what, entry, module, info| translates(tile, what, entry, module, info));
+    }
+}
+
+/// The resident plan is for one driver of one backend; that it also translates to the others that have subgroups keeps it
+/// honest WGSL.
+#[test]
+fn the_resident_plan_translates_too() {
+    let mut config = crate::Config::default();
+    config.critic_hidden = vec![40, 70];
+    for name in Environment::names() {
+        let environment = Environment::by_name(&name).unwrap_or_else(|error| panic!("{error}"));
+        let networks = crate::ddpg::Networks::new(&config, &environment);
+        let update = crate::ddpg::Update::new(&config, &networks, &super::Grid::of(Tile::Portable));
+        let resident = crate::resident::Resident::new(&config, &environment, &networks, &update).unwrap_or_else(|error| panic!("{error}"));
+        let source = shader::assemble_resident(&environment, &resident).unwrap_or_else(|error| panic!("{error}")).source;
+        let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|error| panic!("{}", error.emit_to_string(&source)));
+        let info = Validator::new(ValidationFlags::all(), capabilities(Tile::Subgroup)).validate(&module).expect("it is valid");
+        let constants = PipelineConstants::from_iter([("WORKGROUP_SIZE".to_owned(), 8.0)]);
+        let resolved = process_overrides(&module, &info, Some((STAGE, "iterate_resident")), &constants);
+        let (module, info) = resolved.unwrap_or_else(|error| panic!("{name}: {error}"));
+        translates(Tile::Subgroup, &format!("{name}, resident"), "iterate_resident", &module, &info);
     }
 }
 
@@ -79,7 +100,7 @@ fn translates(tile: Tile, what: &str, entry: &str, module: &Module, info: &Modul
     written.unwrap_or_else(|error| panic!("{what}: HLSL: {error}"));
     assert!(text.contains("numthreads"), "{what}: HLSL without a kernel");
 
-    let embedded = tile == Tile::Portable;
+    let embedded = tile != Tile::Subgroup;
     for version in [glsl::Version::new_gles(310), glsl::Version::Desktop(430)] {
         if matches!(version, glsl::Version::Embedded { .. }) && !embedded {
             continue;
@@ -96,7 +117,7 @@ fn translates(tile: Tile, what: &str, entry: &str, module: &Module, info: &Modul
 
 #[test]
 fn every_pipeline_keeps_within_webgpus_default_limits() {
-    for tile in [Tile::Portable, Tile::Subgroup] {
+    for tile in Tile::ALL {
         for_each_pipeline(tile, |what, entry, module, info| {
             let (index, point) = module.entry_points.iter().enumerate().find(|(_, point)| point.name == entry).expect("it is there");
             let uses = info.get_entry_point(index);

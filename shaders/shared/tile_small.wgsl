@@ -1,0 +1,104 @@
+// The register tile of the fused plan: one invocation owns 4 rows by 1 vec4 column of the output, so that a layer of 64
+// units and a minibatch of 64 keep all 256 invocations of a workgroup busy. Eight vec4 loads, which the invocations of a
+// subgroup mostly share, feed 16 vec4 multiply-adds. Rows and columns past the edge repeat the last one; whoever stores
+// skips them. The same sums in the same order as tile_portable.wgsl.
+
+const TILE_ROWS: u32 = 4u;
+const TILE_COLUMNS: u32 = 1u;
+const TEAM: u32 = 1u;
+
+// The finished tile, row after row.
+var<private> tile: array<vec4f, 4>;
+// The column sums of the right matrix, by product_transposed_left.
+var<private> tile_sum: array<vec4f, 1>;
+
+fn four_products(x: vec4f, y0: vec4f, y1: vec4f, y2: vec4f, y3: vec4f, t: vec4f) -> vec4f {
+    return fma(vec4f(x.x), y0, fma(vec4f(x.y), y1, fma(vec4f(x.z), y2, fma(vec4f(x.w), y3, t))));
+}
+
+// A [rows, inner] in `activations` times B [inner, columns] in `parameters`; `inner` in vec4s, B's columns b_stride.
+fn product(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: u32, inner: u32, at: Place) {
+    let last = max(rows, 1u) - 1u;
+    let r0 = a + min(at.row, last) * a_stride;
+    let r1 = a + min(at.row + 1u, last) * a_stride;
+    let r2 = a + min(at.row + 2u, last) * a_stride;
+    let r3 = a + min(at.row + 3u, last) * a_stride;
+    var c = b + min(at.column, b_stride - 1u);
+    var t0 = vec4f();
+    var t1 = vec4f();
+    var t2 = vec4f();
+    var t3 = vec4f();
+    for (var k = 0u; k < inner; k++) {
+        let y0 = parameters[c];
+        let y1 = parameters[c + b_stride];
+        let y2 = parameters[c + 2u * b_stride];
+        let y3 = parameters[c + 3u * b_stride];
+        t0 = four_products(activations[r0 + k], y0, y1, y2, y3, t0);
+        t1 = four_products(activations[r1 + k], y0, y1, y2, y3, t1);
+        t2 = four_products(activations[r2 + k], y0, y1, y2, y3, t2);
+        t3 = four_products(activations[r3 + k], y0, y1, y2, y3, t3);
+        c += 4u * b_stride;
+    }
+    tile[0] = t0;
+    tile[1] = t1;
+    tile[2] = t2;
+    tile[3] = t3;
+}
+
+// A [rows, inner] in `activations` times the transpose of B [columns * 4, inner] in `parameters`.
+fn product_transposed_right(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: u32, columns: u32, inner: u32, at: Place) {
+    let last = max(rows, 1u) - 1u;
+    let r0 = a + min(at.row, last) * a_stride;
+    let r1 = a + min(at.row + 1u, last) * a_stride;
+    let r2 = a + min(at.row + 2u, last) * a_stride;
+    let r3 = a + min(at.row + 3u, last) * a_stride;
+    let c = b + 4u * min(at.column, columns - 1u) * b_stride;
+    var t0 = vec4f();
+    var t1 = vec4f();
+    var t2 = vec4f();
+    var t3 = vec4f();
+    for (var k = 0u; k < inner; k++) {
+        let w0 = parameters[c + k];
+        let w1 = parameters[c + b_stride + k];
+        let w2 = parameters[c + 2u * b_stride + k];
+        let w3 = parameters[c + 3u * b_stride + k];
+        let y0 = vec4f(w0.x, w1.x, w2.x, w3.x);
+        let y1 = vec4f(w0.y, w1.y, w2.y, w3.y);
+        let y2 = vec4f(w0.z, w1.z, w2.z, w3.z);
+        let y3 = vec4f(w0.w, w1.w, w2.w, w3.w);
+        t0 = four_products(activations[r0 + k], y0, y1, y2, y3, t0);
+        t1 = four_products(activations[r1 + k], y0, y1, y2, y3, t1);
+        t2 = four_products(activations[r2 + k], y0, y1, y2, y3, t2);
+        t3 = four_products(activations[r3 + k], y0, y1, y2, y3, t3);
+    }
+    tile[0] = t0;
+    tile[1] = t1;
+    tile[2] = t2;
+    tile[3] = t3;
+}
+
+// The transpose of A [rows, a_columns] times B [rows, b_columns], both in `activations`; columns in vec4s.
+// Also leaves the column sums of B in `tile_sum`.
+fn product_transposed_left(a: u32, a_stride: u32, a_columns: u32, b: u32, b_stride: u32, b_columns: u32, rows: u32, at: Place) {
+    let from_a = a + min(at.row / 4u, a_columns - 1u);
+    let from_b = b + min(at.column, b_columns - 1u);
+    var sum = vec4f();
+    var t0 = vec4f();
+    var t1 = vec4f();
+    var t2 = vec4f();
+    var t3 = vec4f();
+    for (var k = 0u; k < rows; k++) {
+        let x = activations[from_a + k * a_stride];
+        let y = activations[from_b + k * b_stride];
+        sum += y;
+        t0 = fma(vec4f(x.x), y, t0);
+        t1 = fma(vec4f(x.y), y, t1);
+        t2 = fma(vec4f(x.z), y, t2);
+        t3 = fma(vec4f(x.w), y, t3);
+    }
+    tile_sum[0] = sum;
+    tile[0] = t0;
+    tile[1] = t1;
+    tile[2] = t2;
+    tile[3] = t3;
+}

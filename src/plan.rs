@@ -1,0 +1,277 @@
+//! How a population's iterations reach the device: a dispatch a level of its programs, or whole iterations in one.
+
+use crate::error::{Error, Result};
+use crate::kernels::{Grid, Kernels, Tile};
+use crate::memory::filled;
+use crate::program::Program;
+use crate::resident::{MOST_LOOPS, Resident};
+use crate::shader;
+use bytemuck::{Pod, Zeroable};
+use std::num::NonZeroU64;
+use std::ops::Range;
+
+/// How iterations are executed. Every plan computes the same updates, in the order of the algorithm, to rounding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
+pub enum Plan {
+    /// A dispatch a level of independent operations: any network, any algorithm; the whole device works on each layer.
+    Layered,
+    /// A workgroup is an agent and runs many iterations in one dispatch (`shaders/fused.wgsl`): any network and algorithm,
+    /// best where layers are small or agents many.
+    Fused,
+    /// As fused, with the agent in the private memory of one subgroup of eight (`shaders/resident/`): small networks
+    /// without batch norm, DDPG with Adam, on drivers whose subgroups are eight wide (software Vulkan).
+    Resident,
+}
+
+impl Plan {
+    /// Every plan.
+    pub const ALL: [Plan; 3] = [Plan::Layered, Plan::Fused, Plan::Resident];
+
+    /// Its name, as `ddpg train --plan` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Plan::Layered => "layered",
+            Plan::Fused => "fused",
+            Plan::Resident => "resident",
+        }
+    }
+
+    /// Iterations below which a dispatch is mostly overhead: the resident plan moves a whole agent in and out of private
+    /// memory, on a CPU, where no watchdog minds a long dispatch.
+    pub(crate) fn least_iterations(self) -> u64 {
+        match self {
+            Plan::Resident => 8,
+            _ => 1,
+        }
+    }
+
+    /// The grid that this plan's work is dealt out over: the tile asked for, or the best.
+    pub(crate) fn grid(self, device: &wgpu::Device, tile: Option<Tile>) -> Grid {
+        match (self, tile) {
+            (Plan::Fused, None) => Grid { tile: Tile::Small, workgroup_size: FUSED_INVOCATIONS },
+            (Plan::Fused, Some(tile)) => Grid { tile, workgroup_size: FUSED_INVOCATIONS },
+            (_, tile) => Grid::of(tile.unwrap_or_else(|| Tile::best(device))),
+        }
+    }
+}
+
+impl std::fmt::Display for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Invocations that work on an agent in the fused plan: the most that WebGPU promises.
+const FUSED_INVOCATIONS: u32 = 256;
+
+/// Most iterations, as a power of two, that one dispatch runs.
+const LONGEST: u32 = 8;
+
+/// Twin of `struct Dispatch` in `shaders/shared/bindings.wgsl`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Pod, Zeroable)]
+#[allow(missing_docs)]
+pub(crate) struct DispatchEntry {
+    pub first: u32,
+    pub operations: u32,
+    pub learn_first: u32,
+    pub learn_operations: u32,
+    pub iterations: u32,
+    pub simulates: u32,
+    pub updates: u32,
+    pub reserved: u32,
+}
+
+/// What an iteration consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Iteration {
+    pub simulates: bool,
+    pub updates: u32,
+}
+
+/// A pipeline that runs whole iterations, and a table of the ways in which it is dispatched: powers of two of each kind
+/// of iteration, so that any number of them is a few dispatches and nothing is ever uploaded.
+#[derive(Debug)]
+pub(crate) struct Iterator {
+    pipeline: wgpu::ComputePipeline,
+    table: wgpu::BindGroup,
+    kinds: Vec<Iteration>,
+    stride: u32,
+    /// Most iterations of a dispatch, as a power of two.
+    longest: u32,
+}
+
+impl Iterator {
+    /// The fused plan's.
+    pub fn fused(
+        device: &wgpu::Device,
+        queue: &wgpu::Queue,
+        kernels: &Kernels,
+        rollout: &Program,
+        learn: &Program,
+        kinds: Vec<Iteration>,
+    ) -> Self {
+        let used = [rollout, learn].into_iter().flat_map(|program| &program.dispatches);
+        let mask = used.fold(0u32, |mask, dispatch| mask | 1 << dispatch.kernel as u32);
+        let pipeline = kernels.iterating_pipeline(mask);
+        let entries = entries(&kinds, rollout.operations(), learn.operations());
+        let (buffer, stride) = dispatch_table(device, queue, &entries);
+        let table = device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("iterations"),
+            layout: &kernels.dispatch_layout,
+            entries: &[entry_binding(&buffer)],
+        });
+        Self { pipeline, table, kinds, stride, longest: LONGEST }
+    }
+
+    /// The resident plan's; `step_environments` is that operation's place in the table.
+    ///
+    /// # Errors
+    /// [`Error::Shader`] for WGSL that does not hold.
+    pub fn resident(
+        device: &wgpu::Device,
+        queue: &wgpu::Queue,
+        kernels: &Kernels,
+        environment: &crate::Environment,
+        resident: &Resident,
+        step_environments: u32,
+        kinds: Vec<Iteration>,
+    ) -> Result<Self> {
+        let source = shader::assemble_resident(environment, resident)?.source;
+        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some("resident"),
+            source: wgpu::ShaderSource::Wgsl(source.into()),
+        });
+        let uniform = |binding, dynamic, size| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer { ty: wgpu::BufferBindingType::Uniform, has_dynamic_offset: dynamic, min_binding_size: size },
+            count: None,
+        };
+        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some("resident"),
+            entries: &[uniform(0, true, NonZeroU64::new(size_of::<DispatchEntry>() as u64)), uniform(1, false, None)],
+        });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some("resident"),
+            layout: Some(&device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: Some("resident"),
+                bind_group_layouts: &[Some(&kernels.memory_layout), Some(&layout)],
+                immediate_size: 0,
+            })),
+            module: &module,
+            entry_point: Some("iterate_resident"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &[("WORKGROUP_SIZE", 8.0)],
+                zero_initialize_workgroup_memory: false,
+            },
+            cache: None,
+        });
+        let entries = entries(&kinds, step_environments..step_environments + 1, 0..0);
+        let (buffer, stride) = dispatch_table(device, queue, &entries);
+        let layers = filled(device, queue, "resident layers", wgpu::BufferUsages::UNIFORM, &[resident.table]);
+        let table = device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("resident"),
+            layout: &layout,
+            entries: &[entry_binding(&buffer), wgpu::BindGroupEntry { binding: 1, resource: layers.as_entire_binding() }],
+        });
+        let loops = kinds.iter().map(|kind| resident.loops(kind.updates)).max().unwrap_or(1);
+        let longest = (MOST_LOOPS / loops).max(1).ilog2().min(LONGEST);
+        Ok(Self { pipeline, table, kinds, stride, longest })
+    }
+
+    /// Records `count` iterations of one of the kinds that this was built for.
+    pub fn record(&self, pass: &mut wgpu::ComputePass<'_>, iteration: Iteration, count: u64, agents: u32) {
+        let Some(kind) = self.kinds.iter().position(|known| *known == iteration) else {
+            debug_assert!(false, "{iteration:?} is not in the table");
+            return;
+        };
+        pass.set_pipeline(&self.pipeline);
+        let mut left = count;
+        while left > 0 {
+            let power = left.ilog2().min(self.longest);
+            let entry = kind as u32 * (LONGEST + 1) + power;
+            pass.set_bind_group(1, &self.table, &[entry * self.stride]);
+            pass.dispatch_workgroups(1, 1, agents);
+            left -= 1 << power;
+        }
+    }
+}
+
+fn entries(kinds: &[Iteration], rollout: Range<u32>, learn: Range<u32>) -> Vec<DispatchEntry> {
+    let entry = |kind: &Iteration, power: u32| DispatchEntry {
+        first: rollout.start,
+        operations: rollout.len() as u32,
+        learn_first: learn.start,
+        learn_operations: learn.len() as u32,
+        iterations: 1 << power,
+        simulates: u32::from(kind.simulates),
+        updates: kind.updates,
+        reserved: 0,
+    };
+    kinds.iter().flat_map(|kind| (0..=LONGEST).map(move |power| entry(kind, power))).collect()
+}
+
+/// Bytes between two entries of a table of dispatches on `device`.
+pub(crate) fn dispatch_stride(device: &wgpu::Device) -> u32 {
+    device.limits().min_uniform_buffer_offset_alignment.max(size_of::<DispatchEntry>() as u32)
+}
+
+/// A uniform buffer of entries, one of which a dispatch binds by its dynamic offset.
+pub(crate) fn dispatch_table(device: &wgpu::Device, queue: &wgpu::Queue, entries: &[DispatchEntry]) -> (wgpu::Buffer, u32) {
+    let stride = dispatch_stride(device);
+    let mut bytes = vec![0u8; stride as usize * entries.len()];
+    for (place, entry) in bytes.chunks_mut(stride as usize).zip(entries) {
+        place[..size_of::<DispatchEntry>()].copy_from_slice(bytemuck::bytes_of(entry));
+    }
+    (filled(device, queue, "dispatches", wgpu::BufferUsages::UNIFORM, &bytes), stride)
+}
+
+/// The binding of such a buffer.
+pub(crate) fn entry_binding(buffer: &wgpu::Buffer) -> wgpu::BindGroupEntry<'_> {
+    let size = NonZeroU64::new(size_of::<DispatchEntry>() as u64);
+    wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset: 0, size }) }
+}
+
+#[cfg(test)]
+mod tests;
+
+/// What the update of one agent may cost, in multiplications and additions, for a workgroup of its own to be the better
+/// plan: beyond it, a layer is work enough for a whole device.
+const FUSED_FLOPS: f64 = 2e7;
+
+/// The plan that serves a device best, unless one was asked for.
+///
+/// # Errors
+/// [`Error::Limit`] where the device or the configuration cannot run the one that was asked for.
+pub(crate) fn choose(device: &wgpu::Device, wanted: Option<Plan>, resident: &Result<Resident, String>, flops: f64) -> Result<Plan> {
+    let limits = device.limits();
+    let fused =
+        limits.max_compute_invocations_per_workgroup >= FUSED_INVOCATIONS && limits.max_compute_workgroup_size_x >= FUSED_INVOCATIONS;
+    let subgroups = Tile::Subgroup.runs_on(device);
+    match wanted {
+        Some(Plan::Resident) => match resident {
+            _ if !subgroups => Err(Error::Limit {
+                what: "the resident plan".into(),
+                needed: "the feature SUBGROUP and subgroups of 8 invocations".into(),
+                offered: format!("subgroups of {} to {}", device.adapter_info().subgroup_min_size, device.adapter_info().subgroup_max_size),
+                remedy: "use another plan".into(),
+            }),
+            Err(reason) => Err(Error::config(format!("the resident plan {reason}: use another plan"))),
+            Ok(_) => Ok(Plan::Resident),
+        },
+        Some(Plan::Fused) if !fused => Err(Error::Limit {
+            what: "the fused plan".into(),
+            needed: format!("{FUSED_INVOCATIONS} invocations a workgroup"),
+            offered: limits.max_compute_invocations_per_workgroup.to_string(),
+            remedy: "use the layered plan".into(),
+        }),
+        Some(plan) => Ok(plan),
+        None if subgroups && resident.is_ok() => Ok(Plan::Resident),
+        // a software driver runs a workgroup on one of its threads
+        None if fused && flops <= FUSED_FLOPS && device.adapter_info().device_type != wgpu::DeviceType::Cpu => Ok(Plan::Fused),
+        None => Ok(Plan::Layered),
+    }
+}
