@@ -110,7 +110,7 @@ fn a_run_leaves_everything_behind_and_can_be_evaluated_again() {
     let here = directory.path();
     let text = succeeds(train(here, &["--steps", "1600", "--agents", "2", "--seed", "5", "--eval-every", "800", "--out", "run"]));
     // introduction: every setting, the adapter, the programs
-    for part in ["gamma = 0.99", "noise_sigma = 0.2", "adapter: ", "dispatches: ", "step       800", "ddpg eval run"] {
+    for part in ["gamma = 0.99", "noise_sigma = 0.2", "adapter: ", "plan: ", "step       800", "ddpg eval run"] {
         assert!(text.contains(part), "no {part:?} in: {text}");
     }
     assert!(!text.contains('\u{1b}') && !text.contains('\r'), "control characters in plain output");

@@ -220,6 +220,11 @@ fn operation_rows(operation: Operation, agent: u32) -> u32 {
     return operation.rows;
 }
 
+// The key of the agent's random numbers.
+fn agent_key(agent: u32) -> vec2u {
+    return vec2u(hyper_parameters[agent].seed_low, hyper_parameters[agent].seed_high);
+}
+
 // NaN and infinity have all exponent bits set. (x != x may be folded away under fast-math rules.)
 fn is_finite(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u;

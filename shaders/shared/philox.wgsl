@@ -44,10 +44,6 @@ fn philox(counter: vec4u, key: vec2u) -> vec4u {
     return philox_round(c, key + 9u * step);
 }
 
-fn agent_key(agent: u32) -> vec2u {
-    return vec2u(hyper_parameters[agent].seed_low, hyper_parameters[agent].seed_high);
-}
-
 // Uniform in [0, 1): 24 bits, each value exact in float32.
 fn uniform_from_bits(bits: u32) -> f32 {
     return f32(bits >> 8u) * 5.9604644775390625e-8;

@@ -98,7 +98,7 @@ fn the_resident_plan_agrees_with_the_layered_one() {
     // two actions, one hidden layer
     let mut config = config(2);
     (config.actor_hidden, config.critic_hidden, config.action_layer) = (vec![5], vec![70], 1);
-    (config.batch_size, config.environments, config.learning_starts, config.random_steps) = (9, 5, 65, 0);
+    (config.batch_size, config.environments, config.learning_starts, config.random_steps) = (9, 5, 70, 0);
     let reacher = Environment::by_name("Reacher-v0").unwrap_or_else(|error| panic!("{error}"));
     agrees(gpu, &config, &reacher, Plan::Resident);
 }

@@ -11,7 +11,7 @@ use crate::watch::Watchers;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use ddpg_wgpu::checkpoint::Contents;
-use ddpg_wgpu::{Environment, Evaluation, Gpu, Halted, Measurements, Snapshot, Trainer};
+use ddpg_wgpu::{Environment, Evaluation, Gpu, Halted, HyperParameters, Measurements, Options, Plan, Population, Snapshot, Tile, Trainer};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -49,6 +49,13 @@ pub struct Arguments {
     /// Adapter to run on: its index in `ddpg devices`, or part of its name [default: the most powerful]
     #[arg(long, value_name = "NAME|INDEX")]
     adapter: Option<String>,
+    /// How iterations are executed: a dispatch a layer, a workgroup an agent, or a subgroup an agent (software Vulkan,
+    /// small networks) [default: what serves the adapter and the networks best]
+    #[arg(long, value_name = "PLAN", value_parser = named(&Plan::ALL.map(Plan::name)))]
+    plan: Option<String>,
+    /// How the matrix products are tiled [default: what serves the adapter and the plan best]
+    #[arg(long, value_name = "TILE", value_parser = named(&Tile::ALL.map(Tile::name)))]
+    tile: Option<String>,
     /// Print only the final table
     #[arg(long, short)]
     quiet: bool,
@@ -114,9 +121,24 @@ fn default_directory(run: &Run) -> PathBuf {
     (now..).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(now))
 }
 
+/// Accepts one of a few names and lists them in the help.
+fn named(names: &[&'static str]) -> clap::builder::PossibleValuesParser {
+    clap::builder::PossibleValuesParser::new(names.to_vec())
+}
+
+/// The plan and the tile that were asked for.
+fn options(arguments: &Arguments) -> Options {
+    let mut options = Options::default();
+    options.plan = Plan::ALL.into_iter().find(|plan| Some(plan.name()) == arguments.plan.as_deref());
+    options.tile = Tile::ALL.into_iter().find(|tile| Some(tile.name()) == arguments.tile.as_deref());
+    options
+}
+
 fn build(arguments: &Arguments, run: &Run, environment: &Environment, snapshots: Option<&[Snapshot]>) -> Result<(Gpu, Trainer)> {
     let gpu = Gpu::open_blocking(arguments.adapter.as_deref())?;
-    let mut trainer = Trainer::new(&gpu.device, &gpu.queue, environment, &run.config)?;
+    let hyper_parameters = (0..run.config.agents).map(|agent| HyperParameters::of_agent(&run.config, agent)).collect();
+    let population = Population::with_options(&gpu.device, &gpu.queue, environment, &run.config, hyper_parameters, options(arguments))?;
+    let mut trainer = Trainer::from_population(population);
     if let Some(snapshots) = snapshots {
         trainer.restore_blocking(snapshots)?;
         let (taken, wanted) = (snapshots[0].environment_steps, run.config.steps);
@@ -138,7 +160,10 @@ fn introduce(config: &str, gpu: &Gpu, trainer: &Trainer, directory: &Path) {
     let (rollout, update) = trainer.population().dispatches();
     say!("{}\n", config.trim_end());
     say!("adapter: {}", gpu.description());
-    say!("dispatches: {rollout} a step of the environments, {update} an update");
+    match trainer.population().plan() {
+        Plan::Layered => say!("plan: layered, {rollout} dispatches a step of the environments, {update} an update"),
+        plan => say!("plan: {plan}, whole iterations in a dispatch"),
+    }
     say!("run directory: {}", directory.display());
     let population = trainer.population();
     if population.iterations() > 0 {
