@@ -246,7 +246,13 @@ const FUSED_FLOPS: f64 = 2e7;
 ///
 /// # Errors
 /// [`Error::Limit`] where the device or the configuration cannot run the one that was asked for.
-pub(crate) fn choose(device: &wgpu::Device, wanted: Option<Plan>, resident: &Result<Resident, String>, flops: f64) -> Result<Plan> {
+pub(crate) fn choose(
+    device: &wgpu::Device,
+    wanted: Option<Plan>,
+    long_dispatches: bool,
+    resident: &Result<Resident, String>,
+    flops: f64,
+) -> Result<Plan> {
     let limits = device.limits();
     let fused =
         limits.max_compute_invocations_per_workgroup >= FUSED_INVOCATIONS && limits.max_compute_workgroup_size_x >= FUSED_INVOCATIONS;
@@ -269,7 +275,7 @@ pub(crate) fn choose(device: &wgpu::Device, wanted: Option<Plan>, resident: &Res
             remedy: "use the layered plan".into(),
         }),
         Some(plan) => Ok(plan),
-        None if subgroups && resident.is_ok() => Ok(Plan::Resident),
+        None if long_dispatches && subgroups && resident.is_ok() => Ok(Plan::Resident),
         // a software driver runs a workgroup on one of its threads
         None if fused && flops <= FUSED_FLOPS && device.adapter_info().device_type != wgpu::DeviceType::Cpu => Ok(Plan::Fused),
         None => Ok(Plan::Layered),

@@ -72,6 +72,9 @@ pub struct Options {
     pub tile: Option<Tile>,
     /// How iterations are executed; what serves the device and the networks best where not given.
     pub plan: Option<Plan>,
+    /// Whether the plan may be one that pays only where a dispatch runs many iterations (the resident one): for host loops
+    /// that wait, not for frames with a budget.
+    pub long_dispatches: bool,
 }
 
 impl Population {
@@ -146,7 +149,7 @@ impl Population {
         };
         let sketch = update(&Grid::of(Tile::Portable));
         let resident = Resident::new(config, environment, &networks, &sketch);
-        let plan = plan::choose(device, options.plan, &resident, sketch.steps.flops())?;
+        let plan = plan::choose(device, options.plan, options.long_dispatches, &resident, sketch.steps.flops())?;
         let kernels = Arc::new(Kernels::new(device, environment, plan.grid(device, options.tile))?);
         let update = update(&kernels);
         let mut activations = Allocator { used: update.length };
