@@ -25,7 +25,7 @@ fn main() -> Result<()> {
         2 => Some(Plan::Resident),
         _ => None,
     };
-    let hyper = (0..config.agents).map(|agent| HyperParameters::of_agent(&config, agent)).collect();
+    let hyper = HyperParameters::of_population(&config);
     let start = std::time::Instant::now();
     let population = Population::with_options(&gpu.device, &gpu.queue, &Environment::pendulum_v1(), &config, hyper, options)?;
     let mut trainer = Trainer::from_population(population);

@@ -1,8 +1,10 @@
 //! Three successive updates against float64 automatic differentiation (`tests/golden/ddpg-update*.json`), every stage,
 //! through the programs that train.
 
+use crate::kernels::harness::{all_limits, default_limits};
 use crate::memory::{AgentState, read_blocking};
 use crate::network::{Matrix, Network};
+use crate::plan::tests::runs_resident;
 use crate::population::{Options, Population};
 use crate::{BatchNorm, Config, Environment, Gpu, HyperParameters, Plan, Statistics, Tile};
 use serde::Deserialize;
@@ -141,7 +143,7 @@ struct Replayed<'a> {
 impl<'a> Replayed<'a> {
     fn new(gpu: &Gpu, common: &Common, case: &'a Case, options: Options) -> Self {
         let config = config(common, case);
-        let hyper_parameters = (0..AGENTS).map(|agent| HyperParameters::of_agent(&config, agent)).collect();
+        let hyper_parameters = HyperParameters::of_population(&config);
         let options = Options { record_gradients: true, ..options };
         let population = Population::with_options(&gpu.device, &gpu.queue, &environment(case), &config, hyper_parameters, options)
             .unwrap_or_else(|error| panic!("{}: {error}", case.name));
@@ -294,41 +296,25 @@ fn replay_every_file(gpu: &Gpu, tile: Option<Tile>, plan: Plan) {
     assert!(replayed_cases > 0, "no case for {plan}");
 }
 
-fn default_limits() -> Gpu {
-    Gpu::open_with_limits_blocking(None, wgpu::Limits::default()).unwrap_or_else(|error| panic!("{error}"))
-}
-
-fn all_limits() -> Gpu {
-    Gpu::open_blocking(None).unwrap_or_else(|error| panic!("{error}"))
-}
-
 #[test]
 fn updates_equal_automatic_differentiation_within_default_limits() {
-    replay_every_file(&default_limits(), Some(Tile::Portable), Plan::Layered);
+    replay_every_file(default_limits(), Some(Tile::Portable), Plan::Layered);
 }
 
 #[test]
 fn updates_equal_automatic_differentiation_on_the_best_tile() {
-    replay_every_file(&all_limits(), None, Plan::Layered);
+    replay_every_file(all_limits(), None, Plan::Layered);
 }
 
 #[test]
 fn fused_updates_equal_automatic_differentiation_within_default_limits() {
-    replay_every_file(&default_limits(), None, Plan::Fused);
+    replay_every_file(default_limits(), None, Plan::Fused);
 }
 
 #[test]
 fn resident_updates_equal_automatic_differentiation() {
     let gpu = all_limits();
-    if Tile::Subgroup.runs_on(&gpu.device) {
-        replay_every_file(&gpu, None, Plan::Resident);
-    } else {
-        // a driver without subgroups of eight must say so, and not compute something else
-        let mut options = Options::default();
-        options.plan = Some(Plan::Resident);
-        let config = Config::default();
-        let hyper_parameters = vec![HyperParameters::of_agent(&config, 0)];
-        let refused = Population::with_options(&gpu.device, &gpu.queue, &Environment::pendulum_v1(), &config, hyper_parameters, options);
-        assert!(matches!(refused, Err(crate::Error::Limit { .. })), "{refused:?}");
+    if runs_resident(gpu) {
+        replay_every_file(gpu, None, Plan::Resident);
     }
 }

@@ -64,6 +64,11 @@ impl HyperParameters {
         }
     }
 
+    /// The settings of every agent of `config`, in order.
+    pub fn of_population(config: &Config) -> Vec<Self> {
+        (0..config.agents).map(|agent| Self::of_agent(config, agent)).collect()
+    }
+
     pub(crate) fn raw(&self) -> RawHyperParameters {
         let (noise_kind, noise_sigma, ou_theta, ou_dt, ou_start) = match self.exploration {
             Exploration::None => (0, 0.0, 0.0, 0.0, 0.0),

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::kernels::{Grid, Kernels, Tile};
 use crate::memory::filled;
 use crate::program::Program;
-use crate::resident::{MOST_LOOPS, Resident};
+use crate::resident::Resident;
 use crate::shader;
 use bytemuck::{Pod, Zeroable};
 use std::num::NonZeroU64;
@@ -177,8 +177,8 @@ impl Iterator {
             layout: &layout,
             entries: &[entry_binding(&buffer), wgpu::BindGroupEntry { binding: 1, resource: layers.as_entire_binding() }],
         });
-        let loops = kinds.iter().map(|kind| resident.loops(kind.updates)).max().unwrap_or(1);
-        let longest = (MOST_LOOPS / loops).max(1).ilog2().min(LONGEST);
+        let longest = kinds.iter().map(|kind| resident.longest(kind.updates)).min().unwrap_or(1);
+        let longest = longest.max(1).ilog2().min(LONGEST);
         Ok(Self { pipeline, table, kinds, stride, longest })
     }
 
@@ -235,9 +235,6 @@ pub(crate) fn entry_binding(buffer: &wgpu::Buffer) -> wgpu::BindGroupEntry<'_> {
     wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset: 0, size }) }
 }
 
-#[cfg(test)]
-mod tests;
-
 /// What the update of one agent may cost, in multiplications and additions, for a workgroup of its own to be the better
 /// plan: beyond it, a layer is work enough for a whole device.
 const FUSED_FLOPS: f64 = 2e7;
@@ -281,3 +278,6 @@ pub(crate) fn choose(
         None => Ok(Plan::Layered),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -4,7 +4,7 @@ use crate::ddpg::Networks;
 use crate::error::{Error, Result};
 use crate::fault::guarded;
 use crate::hyper_parameters::RawHyperParameters;
-use crate::kernels::{Grid, Kernels};
+use crate::kernels::Kernels;
 use crate::memory::{AgentState, Memory, RoleBuffers, Sizes, filled, storage};
 use crate::network::{Activations, Allocator, Builder, Matrix, Mode, Pass, vec4s};
 use crate::population::Population;
@@ -107,7 +107,7 @@ impl Policy {
         config: &crate::Config,
         parameters: &[f32],
     ) -> Result<Self> {
-        let grid = Grid::of(crate::Tile::best(device));
+        let grid = crate::kernels::Grid::of(crate::Tile::best(device));
         Ok(Self {
             device: device.clone(),
             queue: queue.clone(),

@@ -84,8 +84,7 @@ impl Population {
     /// [`Error::Config`] for settings that cannot work, [`Error::Limit`] where the device is too small for them,
     /// [`Error::Shader`] for an environment whose WGSL does not hold.
     pub fn new(device: &wgpu::Device, queue: &wgpu::Queue, environment: &Environment, config: &Config) -> Result<Self> {
-        let hyper_parameters = (0..config.agents).map(|agent| HyperParameters::of_agent(config, agent)).collect();
-        Self::with_hyper_parameters(device, queue, environment, config, hyper_parameters)
+        Self::with_hyper_parameters(device, queue, environment, config, HyperParameters::of_population(config))
     }
 
     /// A population with one entry of `hyper_parameters` an agent; they override the same settings of `config`.

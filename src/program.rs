@@ -211,5 +211,6 @@ mod tests {
         let shape: Vec<_> = program.dispatches.iter().map(|d| (d.first, d.operations)).collect();
         assert_eq!(shape, [(0, 2), (2, 1), (3, 1)]);
         assert_eq!(table.iter().map(|o| o.kind).collect::<Vec<_>>(), [3, 3, 2, 13]);
+        assert_eq!(table.iter().map(|o| o.ends_level).collect::<Vec<_>>(), [0, 1, 0, 1]);
     }
 }

@@ -14,7 +14,7 @@ const LANES: u32 = 8;
 const MOST_BYTES: u64 = 1 << 20;
 /// Loop iterations of an invocation that a dispatch keeps below: the software driver that this plan is for ends every loop
 /// of a dispatch after 65,535 iterations of all of them together.
-pub(crate) const MOST_LOOPS: u32 = 60_000;
+const MOST_LOOPS: u32 = 60_000;
 /// Layers of both networks that the table has room for.
 pub(crate) const MOST_LAYERS: usize = 16;
 
@@ -117,8 +117,8 @@ impl Resident {
         if bytes > MOST_BYTES {
             return Err(format!("needs {bytes} bytes of private memory for such networks, more than {MOST_BYTES}"));
         }
-        let loops = laid_out.loops(config.updates_per_iteration);
-        if loops > MOST_LOOPS {
+        if laid_out.longest(config.updates_per_iteration) == 0 {
+            let loops = laid_out.moving() + laid_out.loops(config.updates_per_iteration);
             return Err(format!("takes {loops} loop iterations for such networks, more than the {MOST_LOOPS} that a dispatch may take"));
         }
         Ok(laid_out)
@@ -186,11 +186,32 @@ impl Resident {
         Self { table, vectors: memory.used + 8 }
     }
 
-    /// An upper bound of the loop iterations that one of training takes an invocation, moving the agent apart.
-    pub fn loops(&self, updates: u32) -> u32 {
+    /// Iterations of training, of `updates` each, that a dispatch has room for; 0 where not even one.
+    pub fn longest(&self, updates: u32) -> u32 {
+        MOST_LOOPS.saturating_sub(self.moving()) / self.loops(updates)
+    }
+
+    /// The layers of the actor and of the critic.
+    fn networks(&self) -> [&[ResidentLayer]; 2] {
+        let (actor, rest) = self.table.layers.split_at(self.table.actor_layers as usize);
+        [actor, &rest[..self.table.critic_layers as usize]]
+    }
+
+    /// An upper bound of the loop iterations that moving an agent in and out takes an invocation.
+    fn moving(&self) -> u32 {
+        let output = |layer: &ResidentLayer| layer.columns * (1 + 5 * layer.below) + layer.source_columns;
+        let hidden = |layer: &ResidentLayer| {
+            let rows = 4 * (LANES * layer.below + layer.observation + layer.action);
+            rows * (1 + layer.columns) + layer.columns
+        };
+        // one of the two, whichever the layer is
+        let layers = self.networks().into_iter().flatten();
+        2 * layers.map(|layer| 1 + output(layer).max(hidden(layer))).sum::<u32>()
+    }
+
+    /// An upper bound of the loop iterations that one of training takes an invocation.
+    fn loops(&self, updates: u32) -> u32 {
         let table = &self.table;
-        let networks =
-            [&table.layers[..table.actor_layers as usize], &table.layers[table.actor_layers as usize..][..table.critic_layers as usize]];
         let forward = |layers: &[ResidentLayer], groups: u32| -> u32 {
             let tile = |layer: &ResidentLayer| 2 + layer.below * (LANES + 1) + layer.observation + layer.action;
             layers.iter().map(|layer| groups * (1 + layer.columns.div_ceil(2) * tile(layer)) + groups).sum()
@@ -200,7 +221,7 @@ impl Resident {
                 |layer: &ResidentLayer| layer.below * (3 + 2 * (8 * groups + 9)) + (layer.observation + layer.action) * (9 * groups + 6);
             layers.iter().map(|layer| layer.columns.max(1) * (2 + outer(layer) + 8 * groups + 4 * layer.below)).sum()
         };
-        let [actor, critic] = networks;
+        let [actor, critic] = self.networks();
         let row = 8 * (table.observation_vectors + table.action_vectors) + 8;
         let groups = table.batch_groups;
         let update = 2 * forward(actor, groups) + 3 * forward(critic, groups)

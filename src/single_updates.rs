@@ -101,7 +101,7 @@ impl Trial {
     fn new(algorithm: Algorithm, minibatch: Minibatch) -> Self {
         let gpu = default_limits();
         let config = config(algorithm, minibatch);
-        let hyper_parameters = (0..AGENTS).map(|agent| HyperParameters::of_agent(&config, agent)).collect();
+        let hyper_parameters = HyperParameters::of_population(&config);
         let mut options = Options::default();
         options.tile = Some(Tile::Portable);
         let population =

@@ -210,7 +210,7 @@ fn fragile(gpu: &Gpu, spoiled: &str) -> Trainer {
     config.critic_hidden = vec![8];
     config.output_initialization = 3e-3;
     config.exploration = Exploration::None;
-    let mut hyper_parameters: Vec<_> = (0..3).map(|agent| HyperParameters::of_agent(&config, agent)).collect();
+    let mut hyper_parameters = HyperParameters::of_population(&config);
     hyper_parameters[1].exploration = Exploration::Gaussian { sigma: 10.0 };
     Trainer::with_hyper_parameters(&gpu.device, &gpu.queue, &environment, &config, hyper_parameters)
         .unwrap_or_else(|error| panic!("{error}"))

@@ -38,11 +38,11 @@ fn step_own_environments(operation: Operation, agent: u32, lane: u32) {
     workgroupBarrier();
 }
 
-// Numbers `from` ... of a transition, as the vec4s of a row; zeros behind the last.
-fn load_row(from_address: u32, count: u32, at: u32) {
+// `count` numbers of a transition, as the vec4s of a row; zeros behind the last, and in rows past the minibatch.
+fn load_row(from_address: u32, count: u32, at: u32, inside: bool) {
     for (var v = 0u; 4u * v < count; v++) {
         var numbers = vec4f();
-        for (var i = 0u; i < min(4u, count - 4u * v); i++) {
+        for (var i = 0u; inside && i < min(4u, count - 4u * v); i++) {
             numbers[i] = replay[from_address + 4u * v + i];
         }
         own[at + v] = numbers;
@@ -62,12 +62,10 @@ fn sample_own(agent: u32, lane: u32) -> u32 {
         let row = 8u * g + lane;
         let inside = row < rows;
         let from_address = transition_address(agent, minibatch_slot(agent, row, length, sizes.batch_size));
-        load_row(from_address, select(0u, o, inside), resident.observation + g * resident.observation_vectors);
-        load_row(from_address + o, select(0u, a, inside), resident.action + g * resident.action_vectors);
-        load_row(from_address + o + a + 2u, select(0u, o, inside), resident.next_observation + g * resident.observation_vectors);
-        if inside {
-            own[resident.rewards + g] = vec4f(replay[from_address + o + a], replay[from_address + o + a + 1u], 0.0, 0.0);
-        }
+        load_row(from_address, o, resident.observation + g * resident.observation_vectors, inside);
+        load_row(from_address + o, a, resident.action + g * resident.action_vectors, inside);
+        load_row(from_address + o + a, 2u, resident.rewards + g, inside);
+        load_row(from_address + o + a + 2u, o, resident.next_observation + g * resident.observation_vectors, inside);
     }
     return rows;
 }

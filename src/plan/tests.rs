@@ -1,6 +1,7 @@
 //! Every plan against the layered one, over a hundred iterations of rollout and learning.
 
 use super::Plan;
+use crate::error::{Error, Result};
 use crate::kernels::harness::{all_limits, default_limits};
 use crate::memory::read_blocking;
 use crate::population::{Options, Population};
@@ -22,18 +23,37 @@ fn config(agents: u32) -> Config {
     config
 }
 
-fn trained(gpu: &Gpu, config: &Config, environment: &Environment, plan: Plan, iterations: &[u64]) -> (Vec<f32>, Vec<Measurements>) {
-    let hyper_parameters = (0..config.agents)
-        .map(|agent| {
-            let mut hyper = HyperParameters::of_agent(config, agent);
-            hyper.tau *= 1.0 + agent as f32;
-            hyper
-        })
-        .collect();
+fn population(
+    gpu: &Gpu,
+    config: &Config,
+    environment: &Environment,
+    plan: Plan,
+    hyper_parameters: Vec<HyperParameters>,
+) -> Result<Population> {
     let mut options = Options::default();
     options.plan = Some(plan);
-    let population = Population::with_options(&gpu.device, &gpu.queue, environment, config, hyper_parameters, options)
-        .unwrap_or_else(|error| panic!("{plan}: {error}"));
+    Population::with_options(&gpu.device, &gpu.queue, environment, config, hyper_parameters, options)
+}
+
+/// Whether the device runs the resident plan; one whose subgroups are not eight wide must say so, and not compute
+/// something else.
+pub(crate) fn runs_resident(gpu: &Gpu) -> bool {
+    let runs = Tile::Subgroup.runs_on(&gpu.device);
+    if !runs {
+        let config = Config::default();
+        let hyper_parameters = HyperParameters::of_population(&config);
+        let refused = population(gpu, &config, &Environment::pendulum_v1(), Plan::Resident, hyper_parameters);
+        assert!(matches!(refused, Err(Error::Limit { .. })), "{refused:?}");
+    }
+    runs
+}
+
+fn trained(gpu: &Gpu, config: &Config, environment: &Environment, plan: Plan, iterations: &[u64]) -> (Vec<f32>, Vec<Measurements>) {
+    let mut hyper_parameters = HyperParameters::of_population(config);
+    for (agent, hyper) in hyper_parameters.iter_mut().enumerate() {
+        hyper.tau *= 1.0 + agent as f32;
+    }
+    let population = population(gpu, config, environment, plan, hyper_parameters).unwrap_or_else(|error| panic!("{plan}: {error}"));
     assert_eq!(population.plan(), plan);
     let mut trainer = Trainer::from_population(population);
     for &iterations in iterations {
@@ -89,8 +109,7 @@ fn the_fused_plan_agrees_with_batch_norm() {
 #[test]
 fn the_resident_plan_agrees_with_the_layered_one() {
     let gpu = all_limits();
-    if !Tile::Subgroup.runs_on(&gpu.device) {
-        // golden.rs sees that such a device is refused
+    if !runs_resident(gpu) {
         return;
     }
     agrees(gpu, &config(3), &Environment::pendulum_v1(), Plan::Resident);
@@ -106,14 +125,11 @@ fn the_resident_plan_agrees_with_the_layered_one() {
 #[test]
 fn the_resident_plan_says_what_it_cannot_run() {
     let gpu = all_limits();
-    if !Tile::Subgroup.runs_on(&gpu.device) {
+    if !runs_resident(gpu) {
         return;
     }
     let refused = |config: &Config| {
-        let mut options = Options::default();
-        options.plan = Some(Plan::Resident);
-        let hyper_parameters = vec![HyperParameters::of_agent(config, 0)];
-        let built = Population::with_options(&gpu.device, &gpu.queue, &Environment::pendulum_v1(), config, hyper_parameters, options);
+        let built = population(gpu, config, &Environment::pendulum_v1(), Plan::Resident, HyperParameters::of_population(config));
         built.err().map(|error| error.to_string()).unwrap_or_default()
     };
     let mut config = config(1);

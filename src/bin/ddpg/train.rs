@@ -137,7 +137,7 @@ fn options(arguments: &Arguments) -> Options {
 
 fn build(arguments: &Arguments, run: &Run, environment: &Environment, snapshots: Option<&[Snapshot]>) -> Result<(Gpu, Trainer)> {
     let gpu = Gpu::open_blocking(arguments.adapter.as_deref())?;
-    let hyper_parameters = (0..run.config.agents).map(|agent| HyperParameters::of_agent(&run.config, agent)).collect();
+    let hyper_parameters = HyperParameters::of_population(&run.config);
     let population = Population::with_options(&gpu.device, &gpu.queue, environment, &run.config, hyper_parameters, options(arguments))?;
     let mut trainer = Trainer::from_population(population);
     if let Some(snapshots) = snapshots {
