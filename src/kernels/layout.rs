@@ -7,6 +7,7 @@ use crate::memory::{AgentState, EPISODE_LOG, Sizes, option};
 use crate::network::Role;
 use crate::program::{Operation, flag};
 use crate::shader;
+use crate::simulation;
 use naga::{AddressSpace, Expression, Literal, Module, StorageAccess, TypeInner};
 use std::mem::offset_of;
 
@@ -66,6 +67,16 @@ fn structs_have_the_same_members_at_the_same_offsets() {
         assert_eq!(wgsl_struct(&module, "Dispatch").0, [("first".to_owned(), 0, 4)]);
         assert!(wgsl_struct(&module, "Dispatch").1 <= 16);
     }
+}
+
+#[test]
+fn a_simulations_structs_are_those_of_its_shader() {
+    let source = shader::assemble_simulation(&Environment::pendulum_v1()).unwrap_or_else(|error| panic!("{error}"));
+    let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|error| panic!("{}", error.emit_to_string(&source)));
+    let uniform: Members = rust_struct!(simulation::Uniform: seed_low, seed_high, environments, time_limit);
+    assert_eq!(wgsl_struct(&module, "Simulation"), uniform);
+    let counters: Members = rust_struct!(simulation::Counters: steps, length, episode_return, episodes);
+    assert_eq!(wgsl_struct(&module, "SimulationCounters"), counters);
 }
 
 #[test]
