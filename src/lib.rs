@@ -83,6 +83,7 @@ mod shader;
 mod simulation;
 #[cfg(test)]
 mod single_updates;
+mod stopwatch;
 mod trainer;
 mod trajectory;
 mod transfer;
@@ -109,6 +110,7 @@ pub use random::{Philox, philox};
 pub use render::Renderer;
 pub use requirements::{check_device, optional_features, required_features, required_limits};
 pub use simulation::{Simulation, Standing};
+pub use stopwatch::{Clock, Stopwatch};
 pub use trainer::{Episode, HaltReason, Halted, Measurements, Trainer};
 pub use trajectory::Trajectory;
 pub use wgpu;

@@ -78,6 +78,24 @@ fn every_simulation_translates_too() {
     }
 }
 
+#[test]
+fn what_the_bench_runs_translates_too() {
+    let shaders = [
+        (Tile::Portable, "copy", include_str!("../../shaders/bench/copy.wgsl")),
+        (Tile::Portable, "multiply", include_str!("../../shaders/bench/product_workgroup.wgsl")),
+        (Tile::Portable, "multiply", include_str!("../../shaders/bench/product_registers.wgsl")),
+        (Tile::Subgroup, "multiply", include_str!("../../shaders/bench/product_subgroup.wgsl")),
+    ];
+    for (tile, entry, source) in shaders {
+        let module = naga::front::wgsl::parse_str(source).unwrap_or_else(|error| panic!("{}", error.emit_to_string(source)));
+        let info = Validator::new(ValidationFlags::all(), capabilities(tile)).validate(&module).expect("it is valid");
+        let constants = module.overrides.iter().map(|_| ("SIZE".to_owned(), 512.0)).collect();
+        let resolved = process_overrides(&module, &info, Some((STAGE, entry)), &constants);
+        let (module, info) = resolved.unwrap_or_else(|error| panic!("{source}: {error}"));
+        translates(tile, source.lines().next().unwrap_or_default(), entry, &module, &info);
+    }
+}
+
 fn translates(tile: Tile, what: &str, entry: &str, module: &Module, info: &ModuleInfo) {
     let options = spv::PipelineOptions { shader_stage: STAGE, entry_point: entry.into() };
     // the version that wgpu asks for where subgroups are used

@@ -1,5 +1,6 @@
 //! `ddpg`: trains and evaluates DDPG agents on the GPU.
 
+mod bench;
 mod devices;
 mod eval;
 mod failure;
@@ -45,6 +46,8 @@ enum Command {
     Eval(eval::Arguments),
     /// Draw episodes of a saved agent as an animated GIF
     Render(render::Arguments),
+    /// Measure how fast this machine simulates and learns
+    Bench(bench::Arguments),
     /// List the GPU adapters of this machine and their limits
     Devices,
 }
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Command::Train(arguments) => train::run(*arguments),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Render(arguments) => render::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Devices => devices::run(),
     };
     match result {
