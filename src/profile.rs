@@ -1,6 +1,6 @@
 //! Times each dispatch of a population's programs by itself.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernels::Kernel;
 use crate::population::Population;
 use crate::program::{Operation, Program};
@@ -36,36 +36,46 @@ impl Population {
     /// # Errors
     /// [`Error::Gpu`](crate::Error::Gpu) where the device fails.
     pub fn time_dispatches_blocking(&self, repeats: u32) -> Result<Vec<DispatchTime>> {
+        let (rollout, learn) = self.dispatches();
+        (0..rollout + learn)
+            .map(|index| {
+                self.time_dispatch_blocking(index, 1)?;
+                self.time_dispatch_blocking(index, repeats)
+            })
+            .collect()
+    }
+
+    /// Times one of them: `index` counts those of a rollout, then those of an update, as [`Population::dispatches`] tells.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) where there is no such dispatch, or for no repeats;
+    /// [`Error::Gpu`](crate::Error::Gpu) where the device fails.
+    pub fn time_dispatch_blocking(&self, index: usize, repeats: u32) -> Result<DispatchTime> {
+        let all = self.named_programs().into_iter().flat_map(|(program, name)| program.dispatches.iter().map(move |one| (one, name)));
+        let Some((dispatch, program)) = all.clone().nth(index).filter(|_| repeats > 0) else {
+            let count = all.count();
+            return Err(Error::config(format!("dispatch {index} of {count} cannot be timed {repeats} times; they count from 0")));
+        };
         let stopwatch = Stopwatch::new(&self.device, &self.queue);
-        let agents = f64::from(self.config.agents);
-        let mut times = Vec::new();
-        for (program, name) in self.named_programs() {
-            for dispatch in &program.dispatches {
-                let alone = Program { dispatches: vec![dispatch.clone()] };
-                let run = |repeats: u32| {
-                    stopwatch.time_blocking(|pass| {
-                        pass.set_bind_group(0, &self.memory.bind_group, &[]);
-                        for _ in 0..repeats {
-                            alone.record(pass, &self.kernels, &self.memory.table, self.config.agents);
-                        }
-                    })
-                };
-                run(1)?;
-                let seconds = run(repeats)? / f64::from(repeats);
-                let operations = &self.operations()[dispatch.first as usize..(dispatch.first + dispatch.operations) as usize];
-                times.push(DispatchTime {
-                    program: name,
-                    kernel: dispatch.kernel.name(),
-                    operations: dispatch.operations,
-                    workgroups: dispatch.units * dispatch.operations * self.config.agents,
-                    flops: agents * operations.iter().map(flops).sum::<f64>(),
-                    bytes: agents * operations.iter().map(bytes).sum::<f64>(),
-                    seconds,
-                    clock: stopwatch.clock(),
-                });
+        let alone = Program { dispatches: vec![dispatch.clone()] };
+        let seconds = stopwatch.time_blocking(|pass| {
+            pass.set_bind_group(0, &self.memory.bind_group, &[]);
+            for _ in 0..repeats {
+                alone.record(pass, &self.kernels, &self.memory.table, self.config.agents);
             }
-        }
-        Ok(times)
+        })?;
+        let agents = f64::from(self.config.agents);
+        let operations = &self.operations()[dispatch.first as usize..(dispatch.first + dispatch.operations) as usize];
+        Ok(DispatchTime {
+            program,
+            kernel: dispatch.kernel.name(),
+            operations: dispatch.operations,
+            workgroups: dispatch.units * dispatch.operations * self.config.agents,
+            flops: agents * operations.iter().map(flops).sum::<f64>(),
+            bytes: agents * operations.iter().map(bytes).sum::<f64>(),
+            seconds: seconds / f64::from(repeats),
+            clock: stopwatch.clock(),
+        })
     }
 }
 
@@ -106,6 +116,10 @@ mod tests {
             assert!(time.seconds > 0.0 && time.seconds < 10.0, "{time:?}");
             assert_eq!(time.clock, if device { Clock::Device } else { Clock::Host });
             assert!(time.bytes >= 0.0 && time.workgroups > 0, "{time:?}");
+        }
+        for (index, repeats) in [(rollout + learn, 1), (0, 0)] {
+            let refused = trainer.population().time_dispatch_blocking(index, repeats);
+            assert!(matches!(refused, Err(crate::Error::Config(_))), "{refused:?}");
         }
         // each weight takes part in four products of the actor's or six of the critic's, but for the first layers'
         // input gradients; rows are padded to whole vec4s, an output of one unit to four

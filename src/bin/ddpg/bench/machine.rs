@@ -37,7 +37,7 @@ impl Machine {
 
 impl std::fmt::Display for Machine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "adapter: {}\n", self.description)?;
+        writeln!(f, "adapter: {}", self.description)?;
         write!(f, "ddpg-wgpu {}, commit {}; {} CPU cores", env!("CARGO_PKG_VERSION"), self.commit, self.cores)
     }
 }

@@ -294,7 +294,8 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        let refusals: [(&[&str], &[&str], Option<u32>, &[&str]); 16] = [
+        type Words = &'static [&'static str];
+        let refusals: [(Words, Words, Option<u32>, Words); 16] = [
             (&[], &[], None, &["--grid", "--random"]),
             (&["tua=1"], &[], None, &["\"tua\"", "actor_learning_rate", "relative_noise"]),
             (&["batch_size=32,64"], &[], None, &["\"batch_size\"", "choose from"]),
