@@ -40,6 +40,7 @@
 //!   agent.
 //! - [`Environment`] is a task: WGSL and its sizes. [`environment`] says how to bring your own.
 //! - [`Population`] records; [`Trainer`] loops, evaluates and measures.
+//! - [`Simulation`] steps environments alone, with nobody learning.
 //! - [`kernels`] holds the float64 reference of every kernel.
 //!
 //! # Features
@@ -81,8 +82,10 @@ mod requirements;
 mod resident;
 mod rollout;
 mod shader;
+mod simulation;
 #[cfg(test)]
 mod single_updates;
+mod stopwatch;
 mod trainer;
 mod trajectory;
 mod transfer;
@@ -109,6 +112,8 @@ pub use profile::DispatchTime;
 pub use random::{Philox, philox};
 pub use render::Renderer;
 pub use requirements::{check_device, optional_features, required_features, required_limits};
+pub use simulation::{Simulation, Standing};
+pub use stopwatch::{Clock, Stopwatch};
 pub use trainer::{Episode, HaltReason, Halted, Measurements, Trainer};
 pub use trajectory::Trajectory;
 pub use wgpu;

@@ -77,6 +77,13 @@ pub struct Options {
     pub long_dispatches: bool,
 }
 
+impl Options {
+    /// For host loops that wait for the device: plans are allowed that pay only where a dispatch runs many iterations.
+    pub fn host_loop() -> Self {
+        Self { long_dispatches: true, ..Self::default() }
+    }
+}
+
 impl Population {
     /// A population whose agents differ in their seeds only.
     ///

@@ -77,6 +77,16 @@ pub(crate) fn assemble_uncalled(environment: &Environment, more: (&'static str, 
     Assembled::new(environment, FILES.into_iter().filter(|(name, _)| OFFERED.contains(name)).chain([more]))
 }
 
+/// The module that steps environments alone, parsed and validated.
+///
+/// # Errors
+/// [`Error::Shader`] naming file and line, in the environment's own source where the mistake is there.
+pub(crate) fn assemble_simulation(environment: &Environment) -> Result<String> {
+    let assembled = assemble_uncalled(environment, ("simulate.wgsl", include_str!("../shaders/simulate.wgsl")));
+    assembled.validate(&assembled.parse()?, capabilities(Tile::Portable))?;
+    Ok(assembled.source)
+}
+
 /// The files whose names an environment may use.
 const OFFERED: [&str; 3] = ["shared/bindings.wgsl", "shared/math.wgsl", "shared/philox.wgsl"];
 

@@ -98,7 +98,7 @@ pub mod navigator;
 pub mod pendulum;
 pub mod reacher;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use crate::error::{Error, Result};
 use std::borrow::Cow;

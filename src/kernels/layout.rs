@@ -9,6 +9,7 @@ use crate::plan::DispatchEntry;
 use crate::program::{Operation, flag};
 use crate::resident::{ResidentLayer, ResidentTable};
 use crate::shader;
+use crate::simulation;
 use naga::{AddressSpace, Expression, Literal, Module, StorageAccess, TypeInner};
 use std::mem::offset_of;
 
@@ -88,6 +89,16 @@ fn the_resident_plans_table_has_the_same_members_at_the_same_offsets() {
         record_policy_value, record_action_gradient, record_action_stride, record_policy_action_stride, reserved0, reserved1,
         reserved2, layers);
     assert_eq!(wgsl_struct(&module, "ResidentTable"), table);
+}
+
+#[test]
+fn a_simulations_structs_are_those_of_its_shader() {
+    let source = shader::assemble_simulation(&Environment::pendulum_v1()).unwrap_or_else(|error| panic!("{error}"));
+    let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|error| panic!("{}", error.emit_to_string(&source)));
+    let uniform: Members = rust_struct!(simulation::Uniform: seed_low, seed_high, environments, time_limit);
+    assert_eq!(wgsl_struct(&module, "Simulation"), uniform);
+    let counters: Members = rust_struct!(simulation::Counters: steps, length, episode_return, episodes);
+    assert_eq!(wgsl_struct(&module, "SimulationCounters"), counters);
 }
 
 #[test]

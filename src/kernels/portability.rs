@@ -80,6 +80,43 @@ fn every_drawing_translates_too() {
     assert!(seen >= 2);
 }
 
+#[test]
+fn every_simulation_translates_too() {
+    for name in Environment::names() {
+        let environment = Environment::by_name(&name).unwrap_or_else(|error| panic!("{error}"));
+        let source = shader::assemble_simulation(&environment).unwrap_or_else(|error| panic!("{error}"));
+        let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|error| panic!("{}", error.emit_to_string(&source)));
+        let info = Validator::new(ValidationFlags::all(), capabilities(Tile::Portable)).validate(&module).expect("it is valid");
+        for (entry, random) in [("simulation_restart", false), ("simulate", false), ("simulate", true)] {
+            let constants = [("RANDOM_ACTIONS".to_owned(), f64::from(u8::from(random)))].into_iter().collect();
+            let resolved = process_overrides(&module, &info, Some((STAGE, entry)), &constants);
+            let (module, info) = resolved.unwrap_or_else(|error| panic!("{name}, {entry}: {error}"));
+            translates(Tile::Portable, &format!("{entry} of {name}, random {random}"), entry, &module, &info);
+            let bound = module.global_variables.iter().filter(|(_, v)| v.binding.is_some_and(|binding| binding.group == 2));
+            let storage = bound.filter(|(_, v)| matches!(v.space, AddressSpace::Storage { .. })).count();
+            assert!(storage <= STORAGE_BUFFERS, "{entry} of {name}: {storage} storage buffers");
+        }
+    }
+}
+
+#[test]
+fn what_the_bench_runs_translates_too() {
+    let shaders = [
+        (Tile::Portable, "copy", include_str!("../../shaders/bench/copy.wgsl")),
+        (Tile::Portable, "multiply", include_str!("../../shaders/bench/product_workgroup.wgsl")),
+        (Tile::Portable, "multiply", include_str!("../../shaders/bench/product_registers.wgsl")),
+        (Tile::Subgroup, "multiply", include_str!("../../shaders/bench/product_subgroup.wgsl")),
+    ];
+    for (tile, entry, source) in shaders {
+        let module = naga::front::wgsl::parse_str(source).unwrap_or_else(|error| panic!("{}", error.emit_to_string(source)));
+        let info = Validator::new(ValidationFlags::all(), capabilities(tile)).validate(&module).expect("it is valid");
+        let constants = module.overrides.iter().map(|_| ("SIZE".to_owned(), 512.0)).collect();
+        let resolved = process_overrides(&module, &info, Some((STAGE, entry)), &constants);
+        let (module, info) = resolved.unwrap_or_else(|error| panic!("{source}: {error}"));
+        translates(tile, source.lines().next().unwrap_or_default(), entry, &module, &info);
+    }
+}
+
 fn translates(tile: Tile, what: &str, entry: &str, module: &Module, info: &ModuleInfo) {
     let options = spv::PipelineOptions { shader_stage: STAGE, entry_point: entry.into() };
     // the version that wgpu asks for where subgroups are used

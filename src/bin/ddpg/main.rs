@@ -1,8 +1,10 @@
 //! `ddpg`: trains and evaluates DDPG agents on the GPU.
 
+mod bench;
 mod devices;
 mod eval;
 mod failure;
+mod interrupt;
 mod monitor;
 mod output;
 mod plot;
@@ -13,6 +15,7 @@ mod resolve;
 mod run_directory;
 mod settings;
 mod summaries;
+mod sweep;
 mod tensorboard;
 mod train;
 mod video;
@@ -41,10 +44,14 @@ const QUIET: &str = "error,wgpu_hal::vulkan::instance=off";
 enum Command {
     /// Train agents, evaluate them, and save both in a run directory
     Train(Box<train::Arguments>),
+    /// Train with many settings at once, and rank them
+    Sweep(Box<sweep::Arguments>),
     /// Evaluate saved agents
     Eval(eval::Arguments),
     /// Draw episodes of a saved agent as an animated GIF
     Render(render::Arguments),
+    /// Measure how fast this machine simulates and learns
+    Bench(bench::Arguments),
     /// List the GPU adapters of this machine and their limits
     Devices,
 }
@@ -68,8 +75,10 @@ fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Train(arguments) => train::run(*arguments),
+        Command::Sweep(arguments) => sweep::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Render(arguments) => render::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Devices => devices::run(),
     };
     match result {
@@ -95,11 +104,17 @@ fn with_defaults(command: clap::Command) -> clap::Command {
         let each: Vec<_> = values.iter().map(|(name, value)| format!("{name}: {value}")).collect();
         Some(format!(" [{}]", each.join(", ")))
     };
-    command.mut_subcommand("train", |train| {
-        train.mut_args(|argument| match (argument.get_help().cloned(), shown(argument.get_id().as_str())) {
+    let with_values = |command: clap::Command| {
+        command.mut_args(|argument| match (argument.get_help().cloned(), shown(argument.get_id().as_str())) {
             (Some(help), Some(values)) if argument.get_id() != "preset" => argument.help(format!("{help}{values}")),
             (Some(help), _) if argument.get_id() == "preset" => argument.help(format!("{help} [default: modern]")),
             _ => argument,
+        })
+    };
+    command.mut_subcommand("train", with_values).mut_subcommand("sweep", |sweep| {
+        with_values(sweep).mut_args(|argument| {
+            let unused = sweep::UNUSED.contains(&argument.get_id().as_str());
+            if unused { argument.hide(true) } else { argument }
         })
     })
 }

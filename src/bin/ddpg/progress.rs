@@ -15,10 +15,15 @@ pub struct Progress {
 impl Progress {
     /// A bar of `steps` environment steps where standard error is a terminal.
     pub fn new(quiet: bool, steps: u64, done: u64) -> Self {
+        Self::of("steps", quiet, steps, done)
+    }
+
+    /// A bar of `total` of whatever is counted.
+    pub fn of(counted: &str, quiet: bool, total: u64, done: u64) -> Self {
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
-            let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr_with_hz(5));
-            let template = "{bar:20} {human_pos}/{human_len} steps, {eta} left  {wide_msg}";
-            bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(5));
+            let template = format!("{{bar:20}} {{human_pos}}/{{human_len}} {counted}, {{eta}} left  {{wide_msg}}");
+            bar.set_style(ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar.set_position(done);
             bar.reset_eta();
             bar.enable_steady_tick(Duration::from_millis(500));
@@ -32,6 +37,13 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.set_message(message());
             bar.set_position(step);
+        }
+    }
+
+    /// What is being done.
+    pub fn message(&self, message: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(message.to_owned());
         }
     }
 

@@ -13,6 +13,8 @@ const EPISODES: &str = "episodes.csv";
 const EVALUATIONS: &str = "evaluations.csv";
 const CURVE: &str = "curve.svg";
 const SUMMARY: &str = "summary.json";
+/// What `ddpg sweep` leaves besides.
+const SWEEP: [&str; 4] = ["points.csv", "agents.csv", "sweep.json", "best.toml"];
 
 /// Each file of rows with its columns; the first is always the environment steps of an agent.
 const TABLES: [(&str, &str); 3] = [
@@ -55,15 +57,22 @@ impl RunDirectory {
         &self.path
     }
 
-    /// Removes the files of an earlier run and starts this one's.
-    pub fn start(self, config: &str) -> Result<Records> {
+    /// Removes the files of an earlier run.
+    pub fn clear(&self) -> Result<()> {
         for entry in fs::read_dir(&self.path).with_context(|| self.path.display().to_string())?.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let ours = TABLES.iter().any(|(table, _)| *table == name) || [CURVE, SUMMARY].contains(&name.as_str());
-            if ours || (name.starts_with("agent-") && name.ends_with(".safetensors")) {
+            let sweeps = SWEEP.contains(&name.as_str());
+            if ours || sweeps || (name.starts_with("agent-") && name.ends_with(".safetensors")) {
                 fs::remove_file(entry.path()).with_context(|| entry.path().display().to_string())?;
             }
         }
+        Ok(())
+    }
+
+    /// Removes the files of an earlier run and starts this one's.
+    pub fn start(self, config: &str) -> Result<Records> {
+        self.clear()?;
         self.write(CONFIG, config)?;
         for (table, columns) in TABLES {
             self.write(table, &format!("{columns}\n"))?;
@@ -94,7 +103,7 @@ impl RunDirectory {
     }
 
     /// Replaces a file at once, so that no half of it is ever seen.
-    fn write(&self, name: &str, text: &str) -> Result<()> {
+    pub fn write(&self, name: &str, text: &str) -> Result<()> {
         let path = self.path.join(name);
         let temporary = self.path.join(format!(".{name}.{}.tmp", std::process::id()));
         fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, &path)).with_context(|| path.display().to_string())

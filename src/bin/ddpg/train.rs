@@ -90,7 +90,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let directory = match (&arguments.out, &arguments.resume) {
         (Some(out), _) => RunDirectory::claim(out, arguments.overwrite)?,
         (None, Some(resumed)) => RunDirectory::claim(resumed, true)?,
-        (None, None) => RunDirectory::claim(&default_directory(&run), false)?,
+        (None, None) => RunDirectory::claim(&default_directory(&run, run.preset.name()), false)?,
     };
     let (gpu, trainer) = match build(&arguments, &run, &environment, snapshots.as_deref()) {
         Ok(built) => built,
@@ -114,9 +114,10 @@ pub fn run(arguments: Arguments) -> Result<()> {
     Training::new(&arguments, &run, gpu, trainer, records, watchers).train()
 }
 
-fn default_directory(run: &Run) -> PathBuf {
+/// A directory that does not exist yet.
+pub fn default_directory(run: &Run, what: &str) -> PathBuf {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let name = |time: u64| Path::new("runs").join(format!("{}__{}__{}__{time}", run.env, run.preset.name(), run.config.seed));
+    let name = |time: u64| Path::new("runs").join(format!("{}__{what}__{}__{time}", run.env, run.config.seed));
     // two runs may start within a second
     (now..).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(now))
 }
@@ -128,8 +129,7 @@ fn named(names: &[&'static str]) -> clap::builder::PossibleValuesParser {
 
 /// The plan and the tile that were asked for.
 fn options(arguments: &Arguments) -> Options {
-    let mut options = Options::default();
-    options.long_dispatches = true;
+    let mut options = Options::host_loop();
     options.plan = Plan::ALL.into_iter().find(|plan| Some(plan.name()) == arguments.plan.as_deref());
     options.tile = Tile::ALL.into_iter().find(|tile| Some(tile.name()) == arguments.tile.as_deref());
     options
@@ -205,7 +205,7 @@ impl<'a> Training<'a> {
         let agents = if run.config.agents == 1 { "one agent".to_owned() } else { format!("{} agents", run.config.agents) };
         let title = format!("{}, preset {}, {agents} from seed {}", run.env, run.preset.name(), run.config.seed);
         let logged = (began.0, began.1, Duration::ZERO);
-        let stop = Arc::new(AtomicBool::new(false));
+        let stop = crate::interrupt::listen("stopping: saving the agents");
         Self {
             run,
             gpu,
@@ -227,7 +227,6 @@ impl<'a> Training<'a> {
 
     fn train(mut self) -> Result<()> {
         let started = Instant::now();
-        self.listen();
         let result = self.advance().and_then(|()| self.finish(started));
         self.progress.finish();
         result.with_context(|| {
@@ -237,20 +236,6 @@ impl<'a> Training<'a> {
                 None => format!("stopped at step {step}, before any agent was saved"),
             }
         })
-    }
-
-    fn listen(&self) {
-        let stop = self.stop.clone();
-        let handler = move || {
-            // the second time, at once
-            if stop.swap(true, Ordering::Relaxed) {
-                std::process::exit(130);
-            }
-            crate::output::note(format_args!("\nstopping: saving the agents (again to stop at once)"));
-        };
-        if let Err(error) = ctrlc::set_handler(handler) {
-            tracing::warn!("Ctrl-C will not save the agents: {error}");
-        }
     }
 
     /// The next multiple of `every` environment steps, in iterations; none for 0.

@@ -1,0 +1,156 @@
+//! `ddpg sweep` as a user runs it: files, ranking, exit codes, messages.
+#![cfg(feature = "cli")]
+
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Agents of a few seconds.
+const SHORT: &[&str] = &[
+    "sweep",
+    "--envs",
+    "4",
+    "--batch-size",
+    "16",
+    "--learning-starts",
+    "64",
+    "--random-steps",
+    "64",
+    "--actor-hidden",
+    "8,8",
+    "--critic-hidden",
+    "8,8",
+    "--steps",
+    "800",
+    "--final-episodes",
+    "8",
+];
+
+fn sweep(directory: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ddpg"));
+    command.current_dir(directory).args(SHORT).args(arguments).env("NO_COLOR", "1").env_remove("RUST_LOG");
+    command.output().expect("the program starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    fs::read_to_string(path.as_ref()).unwrap_or_else(|error| panic!("{}: {error}", path.as_ref().display()))
+}
+
+fn rows(path: impl AsRef<Path>) -> Vec<Vec<String>> {
+    read(path).lines().map(|line| line.split(',').map(str::to_owned).collect()).collect()
+}
+
+#[test]
+fn a_sweep_ranks_every_point_over_its_seeds() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    // a critic's step size of 1e30 cannot go well
+    let output = sweep(
+        directory.path(),
+        &[
+            "--grid",
+            "critic_learning_rate=1e-3,1e30",
+            "--random",
+            "tau=1e-3..1e-1",
+            "--samples",
+            "2",
+            "--seeds",
+            "2",
+            "--seed",
+            "5",
+            "--out",
+            "run",
+        ],
+    );
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{said}{}", text(&output.stderr));
+    for part in ["4 points of critic_learning_rate, tau with 2 seeds each: 8 agents", "2 of 2 stopped", "to the end", "best.toml"] {
+        assert!(said.contains(part), "no {part:?} in: {said}");
+    }
+    let run = directory.path().join("run");
+
+    let agents = rows(run.join("agents.csv"));
+    assert_eq!(agents[0][..7], ["rank", "point", "agent", "seed", "critic_learning_rate", "tau", "mean_return"]);
+    assert_eq!(agents.len(), 9);
+    let column = |table: &[Vec<String>], name: &str| -> Vec<f64> {
+        let at = table[0].iter().position(|column| column == name).unwrap_or_else(|| panic!("no column {name}"));
+        table[1..].iter().map(|row| row[at].parse().unwrap_or(f64::NAN)).collect()
+    };
+    let (numbers, seeds) = (column(&agents, "agent"), column(&agents, "seed"));
+    let returns = column(&agents, "mean_return");
+    assert!(returns.iter().all(|r| (-2000.0..0.0).contains(r)), "{returns:?}");
+
+    // a point's numbers are those of its agents
+    let points = rows(run.join("points.csv"));
+    assert_eq!(points.len(), 5);
+    let means = column(&points, "mean_return");
+    assert!(means.is_sorted_by(|a, b| a >= b), "{means:?}");
+    for (index, row) in points[1..].iter().enumerate() {
+        let of_point = 2 * index..2 * index + 2;
+        let point: f64 = row[1].parse().expect("a number");
+        assert_eq!(numbers[of_point.clone()], [2.0 * point, 2.0 * point + 1.0]);
+        assert_eq!(seeds[of_point.clone()], [5.0, 6.0]);
+        let [a, b] = returns[of_point] else { panic!("two seeds") };
+        let spread = (a - b).abs() / 2f64.sqrt();
+        let close = |name: &str, expected: f64| {
+            let told = column(&points, name)[index];
+            assert!((told - expected).abs() < 1e-6 * expected.abs() + 1e-6, "{name}: {told} for {expected}");
+        };
+        close("mean_return", 0.5 * (a + b));
+        close("standard_deviation", spread);
+        close("worst_return", a.min(b));
+        close("worst_seed", if b < a { 6.0 } else { 5.0 });
+        // float32 holds 1e30
+        close("halted", if row[2] == "0.001" { 0.0 } else { 2.0 });
+    }
+    let tau = column(&points, "tau");
+    assert!(tau.iter().all(|tau| (1e-3..=1e-1).contains(tau)), "{tau:?}");
+
+    let summary: Value = serde_json::from_str(&read(run.join("sweep.json"))).expect("JSON");
+    assert_eq!((summary["agents"].as_u64(), summary["environment_steps"].as_u64()), (Some(8), Some(800)));
+    let (first, best) = (&summary["points"][0], &points[1]);
+    assert!(first["mean_return"].as_f64().is_some_and(|mean| (mean - means[0]).abs() < 1e-6), "{first}");
+    assert_eq!(first["parameters"]["critic_learning_rate"].as_f64().map(|rate| rate as f32), best[2].parse().ok());
+    assert_eq!(first["agents"].as_array().map(Vec::len), Some(2));
+
+    // the best settings are a configuration
+    let train = Command::new(env!("CARGO_BIN_EXE_ddpg"))
+        .current_dir(directory.path())
+        .args(["train", "--config", "run/best.toml", "--print-config"])
+        .output()
+        .expect("the program starts");
+    let config: toml::Table = toml::from_str(&text(&train.stdout)).expect("TOML");
+    assert_eq!(config["agents"].as_integer(), Some(1));
+    let best = config["tau"].as_float().expect("a number");
+    assert!((best - tau[0]).abs() < 1e-6, "{best} for {}", tau[0]);
+}
+
+#[test]
+fn what_cannot_be_swept_is_refused_before_anything_is_made() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let refusals: [(&[&str], &[&str]); 8] = [
+        (&[], &["--grid NAME=", "--random NAME="]),
+        (&["--grid", "tua=1"], &["\"tua\"", "actor_learning_rate"]),
+        (&["--grid", "tau=2"], &["tau=2", "0 to 1"]),
+        (&["--random", "tau=1..1", "--samples", "2"], &["empty"]),
+        (&["--random", "tau=1e-3..1", "--samples", "1000", "--seeds", "100"], &["1000 points of 100 seeds are 100000 agents", "65535"]),
+        (&["--grid", "tau=0.1", "--agents", "3"], &["--agents", "--seeds"]),
+        (&["--grid", "tau=0.1", "--tensorboard"], &["--tensorboard"]),
+        (&["--grid", "tau=0.1", "--replay-capacity", "4000000000"], &["replay ring", "replay_capacity"]),
+    ];
+    for (arguments, says) in refusals {
+        let output = sweep(directory.path(), arguments);
+        let errors = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {errors}");
+        for part in says {
+            assert!(errors.contains(part), "{arguments:?}: no {part:?} in: {errors}");
+        }
+    }
+    let left: Vec<_> = fs::read_dir(directory.path()).expect("the directory").flatten().map(|entry| entry.path()).collect();
+    let empty = |path: &Path| path.is_dir() && fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+    assert!(left.iter().all(|path| empty(path)), "{left:?}");
+}
