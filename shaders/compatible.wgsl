@@ -29,11 +29,14 @@ fn tangent_forward(operation: Operation, agent: u32, unit: u32, lane: u32, throu
     let bias = agent * sizes.parameters_stride + operation.bias + sizes.target_offset;
     let bounds = agent * sizes.parameters_stride + operation.norm;
     product(slice + operation.input, operation.input_stride, rows, weights + sizes.target_offset, operation.weights_stride, operation.inner, place);
-    var along = tile;
+    var along: array<vec4f, TILE_ROWS * TILE_COLUMNS>;
+    for (var i = 0u; i < TILE_ROWS * TILE_COLUMNS; i++) {
+        along[i] = finished(i / TILE_COLUMNS, i % TILE_COLUMNS);
+    }
     if operation.extra != 0xffffffffu {
         product(slice + operation.extra, operation.extra_stride, rows, weights, operation.weights_stride, operation.inner, place);
         for (var i = 0u; i < TILE_ROWS * TILE_COLUMNS; i++) {
-            along[i] += tile[i];
+            along[i] += finished(i / TILE_COLUMNS, i % TILE_COLUMNS);
         }
     }
     for (var c = 0u; c < TILE_COLUMNS; c++) {
@@ -41,7 +44,7 @@ fn tangent_forward(operation: Operation, agent: u32, unit: u32, lane: u32, throu
         if at >= operation.columns {
             continue;
         }
-        for (var r = 0u; r < TILE_ROWS; r++) {
+        for (var r = 0u; r < tile_rows(place, rows); r++) {
             if place.row + r < rows {
                 let dz = along[r * TILE_COLUMNS + c] + parameters[bias + at];
                 let value = activations[slice + operation.forward + (place.row + r) * operation.forward_stride + at];

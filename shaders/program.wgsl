@@ -26,32 +26,41 @@ const TANGENT_RECTIFIED: u32 = 19u;
 const TANGENT_TANH: u32 = 20u;
 const COMPATIBLE_DIFFERENCE: u32 = 21u;
 
+// Known without a look at the operation where the pipeline has no such kind, or no other.
 fn is(operation: Operation, kind: u32) -> bool {
-    return (KINDS & (1u << kind)) != 0u && operation.kind == kind;
+    return (KINDS & (1u << kind)) != 0u && (operation.kind == kind || KINDS == 1u << kind);
+}
+
+fn is_either(operation: Operation, one: u32, other: u32) -> bool {
+    return is(operation, one) || is(operation, other);
 }
 
 fn execute(operation: Operation, agent: u32, unit: u32, lane: u32) {
     if is(operation, SAMPLE) { sample_minibatch(operation, agent, unit, lane); }
     if is(operation, NORMALISE_INPUT) { batch_norm_input(operation, agent, unit, lane); }
-    if is(operation, FORWARD_LINEAR) { dense_forward(operation, agent, unit, lane, LINEAR, false); }
-    if is(operation, FORWARD_RECTIFIED) { dense_forward(operation, agent, unit, lane, RECTIFIED, false); }
-    if is(operation, FORWARD_TANH) { dense_forward(operation, agent, unit, lane, SCALED_TANH, false); }
+    if is_either(operation, FORWARD_LINEAR, FORWARD_TANH) || is_either(operation, FORWARD_RECTIFIED, FORWARD_INFERENCE) {
+        var activation = select(RECTIFIED, LINEAR, is(operation, FORWARD_LINEAR));
+        activation = select(activation, SCALED_TANH, is(operation, FORWARD_TANH));
+        dense_forward(operation, agent, unit, lane, activation, is(operation, FORWARD_INFERENCE));
+    }
     if is(operation, FORWARD_NORMALISED) { dense_forward_normalised(operation, agent, unit, lane); }
-    if is(operation, FORWARD_INFERENCE) { dense_forward(operation, agent, unit, lane, RECTIFIED, true); }
     if is(operation, TEMPORAL_DIFFERENCE) { temporal_difference(operation, agent, lane); }
     if is(operation, POLICY_OBJECTIVE) { policy_objective(operation, agent, lane); }
-    if is(operation, BACKWARD_RECTIFIED) { dense_backward_input(operation, agent, unit, lane, RECTIFIED); }
-    if is(operation, BACKWARD_TANH) { dense_backward_input(operation, agent, unit, lane, SCALED_TANH); }
-    if is(operation, BACKWARD_NORMALISED) { dense_backward_input_normalised(operation, agent, unit, lane, RECTIFIED); }
-    if is(operation, BACKWARD_INPUT_NORM) { dense_backward_input_normalised(operation, agent, unit, lane, LINEAR); }
+    if is_either(operation, BACKWARD_RECTIFIED, BACKWARD_TANH) {
+        dense_backward_input(operation, agent, unit, lane, select(RECTIFIED, SCALED_TANH, is(operation, BACKWARD_TANH)));
+    }
+    if is_either(operation, BACKWARD_NORMALISED, BACKWARD_INPUT_NORM) {
+        dense_backward_input_normalised(operation, agent, unit, lane, select(RECTIFIED, LINEAR, is(operation, BACKWARD_INPUT_NORM)));
+    }
     if is(operation, BACKWARD_PARAMETERS) { dense_backward_parameters(operation, agent, unit, lane); }
     if is(operation, SOFT_UPDATE) { soft_update(operation, agent, unit, lane); }
     if is(operation, RESET_ENVIRONMENTS) { reset_environments(operation, agent, unit, lane); }
     if is(operation, STEP_ENVIRONMENTS) { step_environments(operation, agent, lane); }
     if is(operation, CLEAR_MEASUREMENTS) { clear_measurements(agent, lane); }
     if is(operation, FOLLOWED_ACTION) { take_followed_actions(operation, agent, unit, lane); }
-    if is(operation, TANGENT_RECTIFIED) { tangent_forward(operation, agent, unit, lane, RECTIFIED); }
-    if is(operation, TANGENT_TANH) { tangent_forward(operation, agent, unit, lane, SCALED_TANH); }
+    if is_either(operation, TANGENT_RECTIFIED, TANGENT_TANH) {
+        tangent_forward(operation, agent, unit, lane, select(RECTIFIED, SCALED_TANH, is(operation, TANGENT_TANH)));
+    }
     if is(operation, COMPATIBLE_DIFFERENCE) { compatible_difference(operation, agent, lane); }
 }
 

@@ -4,7 +4,6 @@
 use crate::kernels::harness::{all_limits, default_limits};
 use crate::memory::{AgentState, read_blocking};
 use crate::network::{Matrix, Network};
-use crate::plan::tests::runs_resident;
 use crate::population::{Options, Population};
 use crate::{BatchNorm, Config, Environment, Gpu, HyperParameters, Plan, Statistics, Tile};
 use serde::Deserialize;
@@ -280,8 +279,7 @@ fn replay_every_file(gpu: &Gpu, tile: Option<Tile>, plan: Plan) {
     let mut replayed_cases = 0;
     for (name, file) in files() {
         assert!(!file.cases.is_empty(), "{name} holds no case");
-        // the resident plan has no batch norm
-        for case in file.cases.iter().filter(|case| plan != Plan::Resident || case.batch_norm == "none") {
+        for case in &file.cases {
             replayed_cases += 1;
             let mut replayed = Replayed::new(gpu, &file.common, case, options);
             assert_eq!(replayed.population.plan(), plan);
@@ -309,12 +307,4 @@ fn updates_equal_automatic_differentiation_on_the_best_tile() {
 #[test]
 fn fused_updates_equal_automatic_differentiation_within_default_limits() {
     replay_every_file(default_limits(), None, Plan::Fused);
-}
-
-#[test]
-fn resident_updates_equal_automatic_differentiation() {
-    let gpu = all_limits();
-    if runs_resident(gpu) {
-        replay_every_file(gpu, None, Plan::Resident);
-    }
 }

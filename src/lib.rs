@@ -79,7 +79,6 @@ mod program;
 mod random;
 mod render;
 mod requirements;
-mod resident;
 mod rollout;
 mod shader;
 mod simulation;

@@ -4,8 +4,6 @@ use crate::error::{Error, Result};
 use crate::kernels::{Grid, Kernels, Tile};
 use crate::memory::filled;
 use crate::program::Program;
-use crate::resident::Resident;
-use crate::shader;
 use bytemuck::{Pod, Zeroable};
 use std::num::NonZeroU64;
 use std::ops::Range;
@@ -20,30 +18,17 @@ pub enum Plan {
     /// A workgroup is an agent and runs many iterations in one dispatch (`shaders/fused.wgsl`): any network and algorithm,
     /// best where layers are small or agents many.
     Fused,
-    /// As fused, with the agent in the private memory of one subgroup of eight (`shaders/resident/`): small networks
-    /// without batch norm, DDPG with Adam, on drivers whose subgroups are eight wide (software Vulkan).
-    Resident,
 }
 
 impl Plan {
     /// Every plan.
-    pub const ALL: [Plan; 3] = [Plan::Layered, Plan::Fused, Plan::Resident];
+    pub const ALL: [Plan; 2] = [Plan::Layered, Plan::Fused];
 
     /// Its name, as `ddpg train --plan` takes it.
     pub fn name(self) -> &'static str {
         match self {
             Plan::Layered => "layered",
             Plan::Fused => "fused",
-            Plan::Resident => "resident",
-        }
-    }
-
-    /// Iterations below which a dispatch is mostly overhead: the resident plan moves a whole agent in and out of private
-    /// memory, on a CPU, where no watchdog minds a long dispatch.
-    pub(crate) fn least_iterations(self) -> u64 {
-        match self {
-            Plan::Resident => 8,
-            _ => 1,
         }
     }
 
@@ -104,8 +89,8 @@ pub(crate) struct Iterator {
 }
 
 impl Iterator {
-    /// The fused plan's.
-    pub fn fused(
+    /// The fused plan's, for the kinds of iteration that will be recorded.
+    pub fn new(
         device: &wgpu::Device,
         queue: &wgpu::Queue,
         kernels: &Kernels,
@@ -118,68 +103,14 @@ impl Iterator {
         let pipeline = kernels.iterating_pipeline(mask);
         let entries = entries(&kinds, rollout.operations(), learn.operations());
         let (buffer, stride) = dispatch_table(device, queue, &entries);
+        // Mesa's software driver silently ends the loops of a dispatch that have taken 65,535 iterations all together
+        let longest = if device.adapter_info().device_type == wgpu::DeviceType::Cpu { 0 } else { LONGEST };
         let table = device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("iterations"),
             layout: &kernels.dispatch_layout,
             entries: &[entry_binding(&buffer)],
         });
-        Self { pipeline, table, kinds, stride, longest: LONGEST }
-    }
-
-    /// The resident plan's; `step_environments` is that operation's place in the table.
-    ///
-    /// # Errors
-    /// [`Error::Shader`] for WGSL that does not hold.
-    pub fn resident(
-        device: &wgpu::Device,
-        queue: &wgpu::Queue,
-        kernels: &Kernels,
-        environment: &crate::Environment,
-        resident: &Resident,
-        step_environments: u32,
-        kinds: Vec<Iteration>,
-    ) -> Result<Self> {
-        let source = shader::assemble_resident(environment, resident)?.source;
-        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some("resident"),
-            source: wgpu::ShaderSource::Wgsl(source.into()),
-        });
-        let uniform = |binding, dynamic, size| wgpu::BindGroupLayoutEntry {
-            binding,
-            visibility: wgpu::ShaderStages::COMPUTE,
-            ty: wgpu::BindingType::Buffer { ty: wgpu::BufferBindingType::Uniform, has_dynamic_offset: dynamic, min_binding_size: size },
-            count: None,
-        };
-        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-            label: Some("resident"),
-            entries: &[uniform(0, true, NonZeroU64::new(size_of::<DispatchEntry>() as u64)), uniform(1, false, None)],
-        });
-        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some("resident"),
-            layout: Some(&device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-                label: Some("resident"),
-                bind_group_layouts: &[Some(&kernels.memory_layout), Some(&layout)],
-                immediate_size: 0,
-            })),
-            module: &module,
-            entry_point: Some("iterate_resident"),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                constants: &[("WORKGROUP_SIZE", 8.0)],
-                zero_initialize_workgroup_memory: false,
-            },
-            cache: None,
-        });
-        let entries = entries(&kinds, step_environments..step_environments + 1, 0..0);
-        let (buffer, stride) = dispatch_table(device, queue, &entries);
-        let layers = filled(device, queue, "resident layers", wgpu::BufferUsages::UNIFORM, &[resident.table]);
-        let table = device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some("resident"),
-            layout: &layout,
-            entries: &[entry_binding(&buffer), wgpu::BindGroupEntry { binding: 1, resource: layers.as_entire_binding() }],
-        });
-        let longest = kinds.iter().map(|kind| resident.longest(kind.updates)).min().unwrap_or(1);
-        let longest = longest.max(1).ilog2().min(LONGEST);
-        Ok(Self { pipeline, table, kinds, stride, longest })
+        Self { pipeline, table, kinds, stride, longest }
     }
 
     /// Records `count` iterations of one of the kinds that this was built for.
@@ -239,32 +170,15 @@ pub(crate) fn entry_binding(buffer: &wgpu::Buffer) -> wgpu::BindGroupEntry<'_> {
 /// plan: beyond it, a layer is work enough for a whole device.
 const FUSED_FLOPS: f64 = 2e7;
 
-/// The plan that serves a device best, unless one was asked for.
+/// The plan that serves a device best, unless one was asked for. `flops`: of an agent's update.
 ///
 /// # Errors
-/// [`Error::Limit`] where the device or the configuration cannot run the one that was asked for.
-pub(crate) fn choose(
-    device: &wgpu::Device,
-    wanted: Option<Plan>,
-    long_dispatches: bool,
-    resident: &Result<Resident, String>,
-    flops: f64,
-) -> Result<Plan> {
+/// [`Error::Limit`] where the device cannot run the one that was asked for.
+pub(crate) fn choose(device: &wgpu::Device, wanted: Option<Plan>, flops: f64) -> Result<Plan> {
     let limits = device.limits();
     let fused =
         limits.max_compute_invocations_per_workgroup >= FUSED_INVOCATIONS && limits.max_compute_workgroup_size_x >= FUSED_INVOCATIONS;
-    let subgroups = Tile::Subgroup.runs_on(device);
     match wanted {
-        Some(Plan::Resident) => match resident {
-            _ if !subgroups => Err(Error::Limit {
-                what: "the resident plan".into(),
-                needed: "the feature SUBGROUP and subgroups of 8 invocations".into(),
-                offered: format!("subgroups of {} to {}", device.adapter_info().subgroup_min_size, device.adapter_info().subgroup_max_size),
-                remedy: "use another plan".into(),
-            }),
-            Err(reason) => Err(Error::config(format!("the resident plan {reason}: use another plan"))),
-            Ok(_) => Ok(Plan::Resident),
-        },
         Some(Plan::Fused) if !fused => Err(Error::Limit {
             what: "the fused plan".into(),
             needed: format!("{FUSED_INVOCATIONS} invocations a workgroup"),
@@ -272,7 +186,6 @@ pub(crate) fn choose(
             remedy: "use the layered plan".into(),
         }),
         Some(plan) => Ok(plan),
-        None if long_dispatches && subgroups && resident.is_ok() => Ok(Plan::Resident),
         // a software driver runs a workgroup on one of its threads
         None if fused && flops <= FUSED_FLOPS && device.adapter_info().device_type != wgpu::DeviceType::Cpu => Ok(Plan::Fused),
         None => Ok(Plan::Layered),

@@ -15,7 +15,6 @@ use crate::network::Allocator;
 use crate::plan::{self, Iteration, Iterator, Plan};
 use crate::program::{Access, Operation, Program, Step, Steps};
 use crate::random::Philox;
-use crate::resident::Resident;
 use crate::rollout::Rollout;
 use bytemuck::Zeroable;
 use std::sync::Arc;
@@ -72,16 +71,6 @@ pub struct Options {
     pub tile: Option<Tile>,
     /// How iterations are executed; what serves the device and the networks best where not given.
     pub plan: Option<Plan>,
-    /// Whether the plan may be one that pays only where a dispatch runs many iterations (the resident one): for host loops
-    /// that wait, not for frames with a budget.
-    pub long_dispatches: bool,
-}
-
-impl Options {
-    /// For host loops that wait for the device: plans are allowed that pay only where a dispatch runs many iterations.
-    pub fn host_loop() -> Self {
-        Self { long_dispatches: true, ..Self::default() }
-    }
 }
 
 impl Population {
@@ -154,8 +143,7 @@ impl Population {
             _ => Update::new(config, &networks, grid),
         };
         let sketch = update(&Grid::of(Tile::Portable));
-        let resident = Resident::new(config, environment, &networks, &sketch);
-        let plan = plan::choose(device, options.plan, options.long_dispatches, &resident, sketch.steps.flops())?;
+        let plan = plan::choose(device, options.plan, sketch.steps.flops())?;
         let kernels = Arc::new(Kernels::new(device, environment, plan.grid(device, options.tile))?);
         let update = update(&kernels);
         let mut activations = Allocator { used: update.length };
@@ -173,15 +161,10 @@ impl Population {
         for program in always.into_iter().chain(layered.into_iter().filter(|_| plan == Plan::Layered)) {
             program.prepare(&kernels);
         }
-        let kinds = iterations(config, environment);
-        let iterator = match (plan, resident) {
-            (Plan::Resident, Ok(resident)) => {
-                let step = programs.rollout.operations().end - 1;
-                Some(Iterator::resident(device, queue, &kernels, environment, &resident, step, kinds)?)
-            }
-            (Plan::Fused, _) => Some(Iterator::fused(device, queue, &kernels, &programs.rollout, &programs.learn, kinds)),
-            _ => None,
-        };
+        let iterator = (plan == Plan::Fused).then(|| {
+            let kinds = iterations(config, environment);
+            Iterator::new(device, queue, &kernels, &programs.rollout, &programs.learn, kinds)
+        });
         let sizes = sizes(config, environment, &networks, activations.used, options);
         let buffers = allocate(device, queue, config, &sizes, &hyper_parameters)?;
         let memory = Memory::new(device, queue, &kernels, sizes, &table, buffers);

@@ -3,7 +3,6 @@
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::kernels::Tile;
-use crate::resident::Resident;
 
 /// The crate's own WGSL, in no particular order: declarations may come in any.
 const FILES: [(&str, &str); 15] = [
@@ -26,13 +25,6 @@ const FILES: [(&str, &str); 15] = [
 
 const PROGRAM: [(&str, &str); 2] =
     [("program.wgsl", include_str!("../shaders/program.wgsl")), ("fused.wgsl", include_str!("../shaders/fused.wgsl"))];
-
-const RESIDENT: [(&str, &str); 4] = [
-    ("resident/memory.wgsl", include_str!("../shaders/resident/memory.wgsl")),
-    ("resident/products.wgsl", include_str!("../shaders/resident/products.wgsl")),
-    ("resident/passes.wgsl", include_str!("../shaders/resident/passes.wgsl")),
-    ("resident/update.wgsl", include_str!("../shaders/resident/update.wgsl")),
-];
 
 fn tile_file(tile: Tile) -> (&'static str, &'static str) {
     match tile {
@@ -57,18 +49,6 @@ pub(crate) struct Assembled {
 pub(crate) fn assemble(environment: &Environment, tile: Tile) -> Result<Assembled> {
     let assembled = Assembled::new(environment, FILES.into_iter().chain([tile_file(tile)]).chain(PROGRAM));
     assembled.validate(&assembled.parse()?, capabilities(tile))?;
-    Ok(assembled)
-}
-
-/// The module of the resident plan, parsed and validated.
-///
-/// # Errors
-/// As [`assemble`].
-pub(crate) fn assemble_resident(environment: &Environment, resident: &Resident) -> Result<Assembled> {
-    let files = FILES.into_iter().chain([tile_file(Tile::Subgroup)]).chain(RESIDENT);
-    let mut assembled = Assembled::new(environment, files);
-    assembled.push("sizes of the agent", &resident.declarations());
-    assembled.validate(&assembled.parse()?, capabilities(Tile::Subgroup))?;
     Ok(assembled)
 }
 

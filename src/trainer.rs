@@ -179,7 +179,7 @@ impl Trainer {
     pub fn advance_slice_blocking(&mut self, most: u64) -> Result<u64> {
         let learning = self.population.learns();
         self.cost.phase(learning);
-        let fitting = (self.cost.fitting(self.slice) as u64).max(self.population.plan().least_iterations());
+        let fitting = (self.cost.fitting(self.slice) as u64).max(1);
         let now = most.min(fitting).min(self.population.iterations_until_learning());
         let start = Instant::now();
         let mut encoder = self.population.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("train") });

@@ -157,9 +157,9 @@ struct AgentState {
     log_steps: array<u32, EPISODE_LOG>,
 }
 
-// What one dispatch does. The layered plan reads `first` only, the others run whole iterations.
+// What one dispatch does. The layered plan reads `first` only, the fused one runs whole iterations.
 struct Dispatch {
-    // the first operation; of the rollout in the fused plan, the one that steps the environments in the resident plan
+    // the first operation
     first: u32,
     // operations of the rollout
     operations: u32,

@@ -12,8 +12,29 @@ const TILE_ROWS: u32 = 32u;
 const TILE_COLUMNS: u32 = 2u;
 const TEAM: u32 = 8u;
 
-// The finished tile, row after row.
-var<private> tile: array<vec4f, 64>;
+// How many of its rows to visit: those inside the output. Not a constant, lest the driver unroll the loop: 64 copies of
+// what a kernel does with a row take it ten seconds to compile.
+fn tile_rows(at: Place, rows: u32) -> u32 {
+    return min(rows - min(rows, at.row), TILE_ROWS);
+}
+
+// The finished tile, row after row, eight rows each: the time that Mesa takes to compile grows with the square of the
+// places that touch an array.
+var<private> tile0: Rows;
+var<private> tile1: Rows;
+var<private> tile2: Rows;
+var<private> tile3: Rows;
+
+fn finished(row: u32, column: u32) -> vec4f {
+    let at = row % 8u * TILE_COLUMNS + column;
+    switch row / 8u {
+        case 0u: { return tile0[at]; }
+        case 1u: { return tile1[at]; }
+        case 2u: { return tile2[at]; }
+        default: { return tile3[at]; }
+    }
+}
+
 // The column sums of the right matrix, by product_transposed_left.
 var<private> tile_sum: array<vec4f, 2>;
 
@@ -65,13 +86,6 @@ fn add_outer(x0: vec4f, x1: vec4f, y0: vec4f, y1: vec4f, t: ptr<function, Rows>)
     (*t)[15] = fma(vec4f(x1.w), y1, (*t)[15]);
 }
 
-fn keep(first: u32, t: Rows) {
-    tile[first + 0u] = t[0]; tile[first + 1u] = t[1]; tile[first + 2u] = t[2]; tile[first + 3u] = t[3];
-    tile[first + 4u] = t[4]; tile[first + 5u] = t[5]; tile[first + 6u] = t[6]; tile[first + 7u] = t[7];
-    tile[first + 8u] = t[8]; tile[first + 9u] = t[9]; tile[first + 10u] = t[10]; tile[first + 11u] = t[11];
-    tile[first + 12u] = t[12]; tile[first + 13u] = t[13]; tile[first + 14u] = t[14]; tile[first + 15u] = t[15];
-}
-
 fn load_left(inside: bool, address: u32) -> vec4f {
     var value = vec4f();
     if inside {
@@ -111,7 +125,10 @@ fn product(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: u32, inner: u32, 
         add_products(own2, y, &t2);
         add_products(own3, y, &t3);
     }
-    keep(0u, t0); keep(16u, t1); keep(32u, t2); keep(48u, t3);
+    tile0 = t0;
+    tile1 = t1;
+    tile2 = t2;
+    tile3 = t3;
 }
 
 // A [rows, inner] in `activations` times the transpose of B [columns * 4, inner] in `parameters`.
@@ -153,7 +170,10 @@ fn product_transposed_right(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: 
         add_products(own2, y, &t2);
         add_products(own3, y, &t3);
     }
-    keep(0u, t0); keep(16u, t1); keep(32u, t2); keep(48u, t3);
+    tile0 = t0;
+    tile1 = t1;
+    tile2 = t2;
+    tile3 = t3;
 }
 
 // The transpose of A [rows, a_columns] times B [rows, b_columns], both in `activations`; columns in vec4s.
@@ -177,5 +197,8 @@ fn product_transposed_left(a: u32, a_stride: u32, a_columns: u32, b: u32, b_stri
     }
     tile_sum[0] = s0;
     tile_sum[1] = s1;
-    keep(0u, t0); keep(16u, t1); keep(32u, t2); keep(48u, t3);
+    tile0 = t0;
+    tile1 = t1;
+    tile2 = t2;
+    tile3 = t3;
 }

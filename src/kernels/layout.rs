@@ -7,7 +7,6 @@ use crate::memory::{AgentState, EPISODE_LOG, Sizes, option};
 use crate::network::Role;
 use crate::plan::DispatchEntry;
 use crate::program::{Operation, flag};
-use crate::resident::{ResidentLayer, ResidentTable};
 use crate::shader;
 use crate::simulation;
 use naga::{AddressSpace, Expression, Literal, Module, StorageAccess, TypeInner};
@@ -72,26 +71,6 @@ fn structs_have_the_same_members_at_the_same_offsets() {
 }
 
 #[test]
-fn the_resident_plans_table_has_the_same_members_at_the_same_offsets() {
-    let (config, environment) = (crate::Config::default(), Environment::pendulum_v1());
-    let networks = crate::ddpg::Networks::new(&config, &environment);
-    let update = crate::ddpg::Update::new(&config, &networks, &super::Grid::of(Tile::Portable));
-    let resident = crate::resident::Resident::new(&config, &environment, &networks, &update).unwrap_or_else(|error| panic!("{error}"));
-    let source = shader::assemble_resident(&environment, &resident).unwrap_or_else(|error| panic!("{error}")).source;
-    let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|error| panic!("{}", error.emit_to_string(&source)));
-    let layer: Members = rust_struct!(ResidentLayer: below, columns, observation, action, weights, bias, source, source_bias,
-        source_columns, source_below, hidden, reserved);
-    assert_eq!(wgsl_struct(&module, "ResidentLayer"), layer);
-    let table: Members = rust_struct!(ResidentTable: actor_layers, critic_layers, batch_groups, environment_groups,
-        observation_vectors, action_vectors, target_parameters, first_moment, second_moment, observation, next_observation, action,
-        target_action, policy_action, action_gradient, rewards, d_value, d_action, actor_pass, critic_pass, gradients, transposed,
-        bounds, action_layer, record_target_action, record_policy_action, record_rewards, record_target_value, record_value,
-        record_policy_value, record_action_gradient, record_action_stride, record_policy_action_stride, reserved0, reserved1,
-        reserved2, layers);
-    assert_eq!(wgsl_struct(&module, "ResidentTable"), table);
-}
-
-#[test]
 fn a_simulations_structs_are_those_of_its_shader() {
     let source = shader::assemble_simulation(&Environment::pendulum_v1()).unwrap_or_else(|error| panic!("{error}"));
     let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|error| panic!("{}", error.emit_to_string(&source)));
@@ -140,7 +119,7 @@ fn constant(module: &Module, name: &str) -> u32 {
 fn constants_have_the_same_values() {
     for tile in Tile::ALL {
         let module = module(tile);
-        for kernel in Kernel::ALL {
+        for &kernel in Kernel::ALL {
             assert_eq!(constant(&module, kernel.name()), kernel as u32, "{kernel:?}");
             assert_eq!(Kernel::from_kind(kernel as u32), kernel);
         }

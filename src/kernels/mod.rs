@@ -64,7 +64,7 @@ pub(crate) enum Kernel {
 }
 
 impl Kernel {
-    pub const ALL: [Kernel; 22] = [
+    pub const ALL: &'static [Kernel; 22] = &[
         Kernel::Sample,
         Kernel::NormaliseInput,
         Kernel::ForwardLinear,
@@ -91,6 +91,18 @@ impl Kernel {
 
     pub fn from_kind(kind: u32) -> Self {
         Self::ALL[kind as usize]
+    }
+
+    /// The kinds that differ from it in what happens to a finished tile only, itself among them.
+    fn family(self) -> &'static [Kernel] {
+        const FAMILIES: [&[Kernel]; 4] = [
+            &[Kernel::ForwardRectified, Kernel::ForwardLinear, Kernel::ForwardTanh],
+            &[Kernel::BackwardRectified, Kernel::BackwardTanh],
+            &[Kernel::BackwardNormalised, Kernel::BackwardInputNorm],
+            &[Kernel::TangentRectified, Kernel::TangentTanh],
+        ];
+        let alone = &Self::ALL[self as usize..=self as usize];
+        FAMILIES.into_iter().find(|family| family.contains(&self)).unwrap_or(alone)
     }
 
     /// The name of its constant in `shaders/program.wgsl`.
@@ -198,6 +210,11 @@ impl Tile {
     }
 }
 
+/// `KINDS` of a pipeline.
+fn mask(kinds: &[Kernel]) -> u32 {
+    kinds.iter().fold(0, |mask, &kind| mask | 1 << kind as u32)
+}
+
 /// The types of group 0's bindings, in the order of `shaders/shared/bindings.wgsl`: sizes, operations and hyper-parameters,
 /// then the six role buffers that kernels write.
 fn memory_binding_types() -> [wgpu::BufferBindingType; 9] {
@@ -237,6 +254,9 @@ pub(crate) struct Kernels {
     pub memory_layout: wgpu::BindGroupLayout,
     pub dispatch_layout: wgpu::BindGroupLayout,
     grid: Grid,
+    /// Whether kinds that differ in little share a pipeline: on a software driver, which takes seconds to compile one and
+    /// cares little for a branch.
+    shares: bool,
     /// Bytes between two entries of the dispatch table.
     pub dispatch_alignment: u32,
     pipelines: [OnceLock<wgpu::ComputePipeline>; Kernel::ALL.len()],
@@ -290,6 +310,7 @@ impl Kernels {
             memory_layout,
             dispatch_layout,
             grid,
+            shares: device.adapter_info().device_type == wgpu::DeviceType::Cpu,
             dispatch_alignment: dispatch_stride(device),
             pipelines: std::array::from_fn(|_| OnceLock::new()),
             movers: OnceLock::new(),
@@ -307,7 +328,9 @@ impl Kernels {
 
     /// The pipeline of one kind of operation, compiled when it is first asked for: programs ask as they are built.
     pub fn pipeline(&self, kernel: Kernel) -> &wgpu::ComputePipeline {
-        self.pipelines[kernel as usize].get_or_init(|| self.compile(kernel.name(), "layered", 1 << kernel as u32))
+        let alone = [kernel];
+        let kinds = if self.shares { kernel.family() } else { &alone };
+        self.pipelines[kinds[0] as usize].get_or_init(|| self.compile(kinds[0].name(), "layered", mask(kinds)))
     }
 
     /// The pipeline of the fused plan, for programs of the kinds in `mask`.

@@ -1,6 +1,6 @@
 //! Every pipeline of every built-in environment, translated for each backend and held against WebGPU's default limits.
 
-use super::{Kernel, Tile};
+use super::{Kernel, Tile, mask};
 use crate::environment::Environment;
 use crate::shader::{self, capabilities};
 use naga::back::{PipelineConstants, glsl, hlsl, msl, pipeline_constants::process_overrides, spv};
@@ -23,10 +23,12 @@ fn for_each_pipeline(tile: Tile, check: impl Fn(&str, &str, &Module, &ModuleInfo
         let source = shader::assemble(&environment, tile).unwrap_or_else(|error| panic!("{error}")).source;
         let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|error| panic!("{}", error.emit_to_string(&source)));
         let info = Validator::new(ValidationFlags::all(), capabilities(tile)).validate(&module).expect("assemble() has validated it");
-        for kernel in Kernel::ALL {
-            for entry in &module.entry_points {
+        for &kernel in Kernel::ALL {
+            let masks = [mask(&[kernel]), mask(kernel.family())];
+            let pipelines = module.entry_points.iter().flat_map(|entry| masks.map(|kinds| (entry, kinds)));
+            for (entry, kinds) in pipelines {
                 let mut constants = PipelineConstants::default();
-                constants.insert("KINDS".into(), f64::from(1u32 << kernel as u32));
+                constants.insert("KINDS".into(), f64::from(kinds));
                 constants.insert("WORKGROUP_SIZE".into(), f64::from(tile.workgroup_size()));
                 let resolved = process_overrides(&module, &info, Some((STAGE, &entry.name)), &constants);
                 let (module, info) = resolved.unwrap_or_else(|error| panic!("{name}, {}, {}: {error}", kernel.name(), entry.name));
@@ -42,27 +44,6 @@ fn for_each_pipeline(tile: Tile, check: impl Fn(&str, &str, &Module, &ModuleInfo
 fn every_pipeline_translates_to_spirv_msl_hlsl_and_glsl() {
     for tile in Tile::ALL {
         for_each_pipeline(tile, |what, entry, module, info| translates(tile, what, entry, module, info));
-    }
-}
-
-/// The resident plan is for one driver of one backend; that it also translates to the others that have subgroups keeps it
-/// honest WGSL.
-#[test]
-fn the_resident_plan_translates_too() {
-    let mut config = crate::Config::default();
-    config.critic_hidden = vec![40, 70];
-    for name in Environment::names() {
-        let environment = Environment::by_name(&name).unwrap_or_else(|error| panic!("{error}"));
-        let networks = crate::ddpg::Networks::new(&config, &environment);
-        let update = crate::ddpg::Update::new(&config, &networks, &super::Grid::of(Tile::Portable));
-        let resident = crate::resident::Resident::new(&config, &environment, &networks, &update).unwrap_or_else(|error| panic!("{error}"));
-        let source = shader::assemble_resident(&environment, &resident).unwrap_or_else(|error| panic!("{error}")).source;
-        let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|error| panic!("{}", error.emit_to_string(&source)));
-        let info = Validator::new(ValidationFlags::all(), capabilities(Tile::Subgroup)).validate(&module).expect("it is valid");
-        let constants = PipelineConstants::from_iter([("WORKGROUP_SIZE".to_owned(), 8.0)]);
-        let resolved = process_overrides(&module, &info, Some((STAGE, "iterate_resident")), &constants);
-        let (module, info) = resolved.unwrap_or_else(|error| panic!("{name}: {error}"));
-        translates(Tile::Subgroup, &format!("{name}, resident"), "iterate_resident", &module, &info);
     }
 }
 

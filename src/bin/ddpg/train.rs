@@ -129,7 +129,7 @@ fn named(names: &[&'static str]) -> clap::builder::PossibleValuesParser {
 
 /// The plan and the tile that were asked for.
 fn options(arguments: &Arguments) -> Options {
-    let mut options = Options::host_loop();
+    let mut options = Options::default();
     options.plan = Plan::ALL.into_iter().find(|plan| Some(plan.name()) == arguments.plan.as_deref());
     options.tile = Tile::ALL.into_iter().find(|tile| Some(tile.name()) == arguments.tile.as_deref());
     options

@@ -101,7 +101,7 @@ fn measure_point(bench: &Bench, axis: &'static str, value: u32) -> Result<Point>
 
 /// Updates alone, or whole iterations: a step of every environment and an update.
 fn rates(bench: &Bench, case: &Case, whole: bool, pace: Pace) -> Result<Vec<f64>> {
-    let mut trainer = case.filled(&bench.gpu, Options::host_loop())?;
+    let mut trainer = case.filled(&bench.gpu, Options::default())?;
     if !whole {
         return Ok(case.measure(&bench.gpu, pace, trainer.into_population())?.samples);
     }

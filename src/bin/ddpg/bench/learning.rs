@@ -4,7 +4,7 @@ use super::Bench;
 use super::sample::{Row, Spread, count};
 use crate::output::say;
 use anyhow::{Context, Result, bail, ensure};
-use ddpg_wgpu::{Config, Environment, Gpu, HyperParameters, Options, Population, Trainer};
+use ddpg_wgpu::{Config, Environment, Gpu, Trainer};
 use serde::{Deserialize, Serialize};
 use std::process::Command;
 use std::time::Instant;
@@ -34,9 +34,7 @@ pub fn until_return(seed: u64, adapter: Option<&str>) -> Result<()> {
     let gpu = Gpu::open_blocking(adapter)?;
     let mut config = Config::default();
     config.seed = seed;
-    let (environment, hyper_parameters) = (Environment::pendulum_v1(), HyperParameters::of_population(&config));
-    let population = Population::with_options(&gpu.device, &gpu.queue, &environment, &config, hyper_parameters, Options::host_loop())?;
-    let mut trainer = Trainer::from_population(population);
+    let mut trainer = Trainer::new(&gpu.device, &gpu.queue, &Environment::pendulum_v1(), &config)?;
     let mut mean_return = f64::NEG_INFINITY;
     while trainer.population().iterations() < config.iterations() {
         let iterations =

@@ -1,0 +1,132 @@
+//! What the documents name is there: files, functions, constants, settings and flags.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn files(directory: &Path, found: &mut Vec<PathBuf>) {
+    let entries = fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    for path in entries.flatten().map(|entry| entry.path()) {
+        match path.is_dir() {
+            true => files(&path, found),
+            false => found.push(path),
+        }
+    }
+}
+
+/// The words of the sources: what a name must be among.
+fn words(text: &str) -> BTreeSet<&str> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect()
+}
+
+/// What stands between backticks, with whatever follows it up to the next ones. Fenced blocks are left out.
+fn quoted(document: &str) -> Vec<(String, String)> {
+    let mut fenced = false;
+    let prose: Vec<&str> = document
+        .lines()
+        .filter(|line| {
+            let fence = line.starts_with("```");
+            fenced ^= fence;
+            !fence && !fenced
+        })
+        .collect();
+    let prose = prose.join("\n");
+    let pieces: Vec<&str> = prose.split('`').collect();
+    pieces[1..].chunks(2).map(|pair| (pair[0].to_owned(), pair.get(1).copied().unwrap_or("").to_owned())).collect()
+}
+
+fn is_path(name: &str) -> bool {
+    ["src/", "shaders/", "tests/", "docs/", "examples/", "scripts/", "benches/"].iter().any(|top| name.starts_with(top))
+}
+
+/// A name of the code, rather than a word of the field: `snake_case` or `UPPER_CASE`.
+fn is_name(name: &str) -> bool {
+    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    plain && name.contains('_') && !name.starts_with('_') && !name.starts_with("tf_") && !name.starts_with("gym_")
+}
+
+const DOCUMENTS: [&str; 6] =
+    ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/from-the-seed-to-the-shader.md", "docs/embedding.md", "benches/README.md"];
+
+#[test]
+fn every_file_that_a_document_names_is_there() {
+    for document in DOCUMENTS {
+        for (name, _) in quoted(&read(document)) {
+            if is_path(&name) && !name.contains(|c: char| "*{ ".contains(c)) {
+                assert!(root().join(&name).exists(), "{document} names {name}, which is not there");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_function_and_setting_that_a_document_names_is_in_the_sources() {
+    let mut sources = Vec::new();
+    for top in ["src", "shaders", "tests", "examples", "benches"] {
+        files(&root().join(top), &mut sources);
+    }
+    let text: String = sources.iter().filter_map(|path| fs::read_to_string(path).ok()).collect::<Vec<_>>().join("\n");
+    let text = text + &read("Cargo.toml");
+    let words = words(&text);
+    let mut names = 0;
+    for document in DOCUMENTS {
+        for (name, _) in quoted(&read(document)) {
+            if is_name(&name) {
+                names += 1;
+                assert!(words.contains(name.as_str()), "{document} names {name}, which no source knows");
+            }
+        }
+    }
+    assert!(names > 50, "only {names} names were found in the documents");
+}
+
+#[test]
+fn each_equation_is_where_the_page_says() {
+    const PAGE: &str = "docs/from-the-seed-to-the-shader.md";
+    let mut placed = 0;
+    for line in read(PAGE).lines().filter(|line| line.starts_with('|')) {
+        // names wait for the file that follows them in parentheses
+        let mut waiting: Vec<String> = Vec::new();
+        for (name, _) in quoted(line) {
+            if name.ends_with(".wgsl") || name.ends_with(".rs") {
+                let text = read(&name);
+                let words = words(&text);
+                if let Some(last) = waiting.last() {
+                    placed += 1;
+                    assert!(words.contains(last.as_str()), "{PAGE}: {last} is not in {name}");
+                }
+                waiting.clear();
+            } else {
+                waiting.push(name);
+            }
+        }
+    }
+    assert!(placed > 15, "only {placed} equations were found with a file");
+}
+
+#[test]
+fn every_flag_that_a_document_names_is_known_to_the_program() {
+    let mut sources = Vec::new();
+    files(&root().join("src/bin"), &mut sources);
+    let program: String = sources.iter().filter_map(|path| fs::read_to_string(path).ok()).collect::<Vec<_>>().join("\n");
+    for document in ["README.md", "docs/from-the-seed-to-the-shader.md", "benches/README.md"] {
+        for (name, _) in quoted(&read(document)) {
+            let Some(flag) = name.strip_prefix("--").map(|flag| flag.split([' ', '=']).next().unwrap_or(flag)) else { continue };
+            if flag == "bench" || flag == "help" {
+                continue;
+            }
+            let field = flag.replace('-', "_");
+            let known = words(&program).contains(field.as_str()) || program.contains(&format!("\"{flag}\""));
+            assert!(known, "{document} names --{flag}, which the program does not have");
+        }
+    }
+}
