@@ -3,8 +3,15 @@
 use crate::error::{Error, Result};
 
 /// Which deterministic policy gradient.
+///
+/// ```
+/// use ddpg_wgpu::{Algorithm, Config, Preset};
+/// assert_eq!(Config::preset(Preset::CopdacQ).algorithm, Algorithm::Compatible);
+/// assert!(Algorithm::Ddpg.has_targets() && !Algorithm::OnPolicy.has_targets());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
 pub enum Algorithm {
     /// Target networks for both actor and critic (Lillicrap et al. 2016, Algorithm 1).
     Ddpg,
@@ -27,8 +34,15 @@ impl Algorithm {
 }
 
 /// How a gradient becomes a step.
+///
+/// ```
+/// use ddpg_wgpu::{Config, Optimizer, Preset};
+/// assert_eq!(Config::default().optimizer, Optimizer::Adam);
+/// assert_eq!(Config::preset(Preset::OnPolicy).optimizer, Optimizer::GradientDescent);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
 pub enum Optimizer {
     /// Kingma & Ba 2015, Algorithm 1.
     Adam,
@@ -37,8 +51,15 @@ pub enum Optimizer {
 }
 
 /// Where a minibatch comes from.
+///
+/// ```
+/// use ddpg_wgpu::{Config, Minibatch, Preset};
+/// assert_eq!(Config::default().minibatch, Minibatch::Replay);
+/// assert_eq!(Config::preset(Preset::OnPolicy).minibatch, Minibatch::Latest);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
 pub enum Minibatch {
     /// Drawn uniformly from the replay ring.
     Replay,
@@ -47,8 +68,15 @@ pub enum Minibatch {
 }
 
 /// Where batch normalisation is applied (Ioffe & Szegedy 2015).
+///
+/// ```
+/// use ddpg_wgpu::{BatchNorm, Config, Preset};
+/// assert_eq!(Config::default().batch_norm, BatchNorm::None);
+/// assert_eq!(Config::preset(Preset::Paper).batch_norm, BatchNorm::InputAndHidden);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
 pub enum BatchNorm {
     /// Nowhere.
     None,
@@ -59,8 +87,15 @@ pub enum BatchNorm {
 }
 
 /// Which mean and variance a network normalises with while it learns. Acting always uses the running statistics.
+///
+/// ```
+/// use ddpg_wgpu::{Config, Preset, Statistics};
+/// // with running statistics in the targets, batch norm does not learn Pendulum
+/// assert_eq!(Config::preset(Preset::Paper).target_statistics, Statistics::Batch);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
 pub enum Statistics {
     /// Those of the minibatch at hand.
     Batch,
@@ -69,6 +104,16 @@ pub enum Statistics {
 }
 
 /// How the target networks follow the online networks.
+///
+/// ```
+/// use ddpg_wgpu::{Config, TargetUpdate};
+/// let mut config = Config::default();
+/// assert_eq!(config.target_update, TargetUpdate::Soft);
+/// // a copy every 200 updates instead
+/// config.target_update = TargetUpdate::Hard(200);
+/// config.validate()?;
+/// # Ok::<(), ddpg_wgpu::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum TargetUpdate {
@@ -79,6 +124,12 @@ pub enum TargetUpdate {
 }
 
 /// How the weights of the hidden layers start.
+///
+/// ```
+/// use ddpg_wgpu::{Config, Initialization, Preset};
+/// assert_eq!(Config::preset(Preset::Paper).hidden_initialization, Initialization::FanIn);
+/// assert!(matches!(Config::preset(Preset::Seed).hidden_initialization, Initialization::TruncatedNormal(_)));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Initialization {
@@ -89,6 +140,16 @@ pub enum Initialization {
 }
 
 /// The noise added to the actor's output while it collects experience.
+///
+/// ```
+/// use ddpg_wgpu::{Config, Exploration};
+/// let mut config = Config::default();
+/// config.exploration = Exploration::OrnsteinUhlenbeck { sigma: 0.3, theta: 0.15, dt: 0.01, start: 0.0 };
+/// // in units of the action, and never starting anew
+/// (config.relative_noise, config.reset_noise) = (false, false);
+/// config.validate()?;
+/// # Ok::<(), ddpg_wgpu::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case", tag = "kind"))]
 pub enum Exploration {
@@ -124,6 +185,12 @@ pub enum Exploration {
 }
 
 /// What the exploration noise is multiplied by as training goes on.
+///
+/// ```
+/// use ddpg_wgpu::NoiseSchedule;
+/// let schedule = NoiseSchedule::Linear { last: 0.5, steps: 1000.0 };
+/// assert_eq!([0.0, 500.0, 2000.0].map(|steps| schedule.reference(steps)), [1.0, 0.75, 0.5]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case", tag = "kind"))]
 pub enum NoiseSchedule {
@@ -159,8 +226,17 @@ impl NoiseSchedule {
 }
 
 /// A named set of defaults.
+///
+/// ```
+/// use ddpg_wgpu::{Config, Preset};
+/// for preset in Preset::ALL {
+///     println!("{}: {} environment steps", preset.name(), Config::preset(preset).steps);
+/// }
+/// assert_eq!(Preset::default().name(), "modern");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
 pub enum Preset {
     /// Small networks, whatever reaches a good policy soonest.
     #[default]

@@ -1,6 +1,16 @@
 //! What can go wrong, said so that the reader knows what to change.
 
 /// Every error of this crate. Messages name what was wrong and what would be right, with both numbers.
+///
+/// ```
+/// use ddpg_wgpu::{Config, Error};
+/// let mut config = Config::default();
+/// config.batch_size = 0;
+/// match config.validate() {
+///     Err(Error::Config(message)) => println!("{message}"),
+///     other => panic!("{other:?}"),
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

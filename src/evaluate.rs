@@ -10,6 +10,15 @@ use crate::trainer::Trainer;
 use bytemuck::Zeroable;
 
 /// The returns of one agent's evaluation episodes.
+///
+/// ```no_run
+/// # let gpu = ddpg_wgpu::Gpu::open_blocking(None)?;
+/// # let mut trainer = ddpg_wgpu::Trainer::new(&gpu.device, &gpu.queue, &ddpg_wgpu::Environment::pendulum_v1(), &Default::default())?;
+/// for evaluation in trainer.evaluate_blocking(1000, 1)? {
+///     println!("agent {}: {:.1} ± {:.1}", evaluation.agent, evaluation.mean_return, evaluation.standard_error);
+/// }
+/// # Ok::<(), ddpg_wgpu::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Evaluation {

@@ -8,6 +8,13 @@ use crate::population::Population;
 use crate::shader::{check_exported, hyperbolic_tangent};
 
 /// Where an exported policy keeps its weights.
+///
+/// ```
+/// use ddpg_wgpu::WeightStorage;
+/// // 64-64 for Pendulum: 4,481 floats
+/// let storage = if 4481 <= WeightStorage::MOST_CONSTANTS { WeightStorage::Constants } else { WeightStorage::Buffer { group: 1, binding: 0 } };
+/// assert_eq!(storage, WeightStorage::Constants);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WeightStorage {
@@ -30,6 +37,17 @@ impl WeightStorage {
 
 /// A policy in WGSL: the source of `fn policy(observation: array<f32, N>) -> array<f32, M>` and what it needs. All its other
 /// names begin with `policy_` or `POLICY_`.
+///
+/// ```no_run
+/// # let gpu = ddpg_wgpu::Gpu::open_blocking(None)?;
+/// # let population = ddpg_wgpu::Population::new(&gpu.device, &gpu.queue, &ddpg_wgpu::Environment::pendulum_v1(), &Default::default())?;
+/// use ddpg_wgpu::WeightStorage;
+/// let mut encoder = gpu.device.create_command_encoder(&Default::default());
+/// let pending = population.record_policy_wgsl(&mut encoder, 0, WeightStorage::Constants)?;
+/// gpu.queue.submit([encoder.finish()]);
+/// println!("{}", pending.wait_blocking(&gpu.device)?.source);
+/// # Ok::<(), ddpg_wgpu::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct PolicyWgsl {

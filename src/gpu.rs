@@ -9,6 +9,14 @@ pub const NO_ADAPTER_HELP: &str = "no GPU adapter was found. Install your GPU's 
     `sudo apt-get install -y mesa-vulkan-drivers libvulkan1`, or run `scripts/vulkan-driver` from the project";
 
 /// A device and its queue, opened by this crate.
+///
+/// ```no_run
+/// use ddpg_wgpu::Gpu;
+/// // the most powerful adapter, or one by part of its name
+/// let gpu = Gpu::open_blocking(Some("llvmpipe")).or_else(|_| Gpu::open_blocking(None))?;
+/// println!("{}", gpu.description());
+/// # Ok::<(), ddpg_wgpu::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Gpu {
     /// The device.
@@ -120,6 +128,12 @@ pub async fn adapters() -> Vec<wgpu::Adapter> {
 }
 
 /// The adapters of this machine, the most powerful first, each once and through its best backend; waits for them.
+///
+/// ```no_run
+/// for adapter in ddpg_wgpu::adapters_blocking() {
+///     println!("{}", ddpg_wgpu::describe(&adapter.get_info()));
+/// }
+/// ```
 pub fn adapters_blocking() -> Vec<wgpu::Adapter> {
     pollster::block_on(adapters())
 }

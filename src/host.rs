@@ -11,6 +11,19 @@ use bytemuck::Zeroable;
 /// Transitions for the replay rings of a population, every array row-major with the agent first.
 ///
 /// As many for each agent; `count` is how many. An episode that a time limit ends is not `terminated`.
+///
+/// ```
+/// use ddpg_wgpu::Transitions;
+/// // one agent, one transition: three numbers of observation, one of action
+/// let transitions = Transitions {
+///     observations: &[1.0, 0.0, 0.0],
+///     actions: &[0.5],
+///     rewards: &[-0.1],
+///     next_observations: &[0.99, 0.05, 0.1],
+///     terminated: &[false],
+/// };
+/// # let _ = transitions;
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Transitions<'a> {
     /// `[agents, count, observation]`: what the action was chosen from.

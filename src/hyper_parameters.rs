@@ -5,6 +5,18 @@ use bytemuck::{Pod, Zeroable};
 
 /// One agent's own settings. A population of `n` agents has `n` of these; sizes of networks, batches and buffers are
 /// shared.
+///
+/// ```
+/// use ddpg_wgpu::{Config, HyperParameters};
+/// let mut config = Config::default();
+/// config.agents = 3;
+/// // a learning rate of its own for each agent; seeds differ anyway
+/// let mut hyper_parameters = HyperParameters::of_population(&config);
+/// for (settings, rate) in hyper_parameters.iter_mut().zip([1e-4, 1e-3, 1e-2]) {
+///     settings.actor_learning_rate = rate;
+/// }
+/// assert_eq!(hyper_parameters[2].seed, config.seed + 2);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]

@@ -13,6 +13,19 @@ type Decode<T> = Box<dyn FnOnce(&[u8]) -> Result<T> + Send + Sync>;
 ///
 /// It completes while the application submits, polls its device or, in a browser, returns to the event loop: this crate
 /// does none of that by itself.
+///
+/// ```no_run
+/// # let gpu = ddpg_wgpu::Gpu::open_blocking(None)?;
+/// # let mut population = ddpg_wgpu::Population::new(&gpu.device, &gpu.queue, &ddpg_wgpu::Environment::pendulum_v1(), &Default::default())?;
+/// let mut encoder = gpu.device.create_command_encoder(&Default::default());
+/// let mut pending = population.record_measurements(&mut encoder);
+/// gpu.queue.submit([encoder.finish()]);
+/// // frames later
+/// if let Some(measured) = pending.take() {
+///     println!("{:?}", measured?[0].critic_loss);
+/// }
+/// # Ok::<(), ddpg_wgpu::Error>(())
+/// ```
 #[must_use = "the result arrives here"]
 pub struct Pending<T> {
     shared: Arc<Mutex<State>>,

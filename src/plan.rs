@@ -9,6 +9,11 @@ use std::num::NonZeroU64;
 use std::ops::Range;
 
 /// How iterations are executed. Every plan computes the same updates, in the order of the algorithm, to rounding.
+///
+/// ```
+/// use ddpg_wgpu::Plan;
+/// assert_eq!(Plan::ALL.map(Plan::name), ["layered", "fused"]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]

@@ -14,6 +14,17 @@ use bytemuck::Zeroable;
 use std::sync::Arc;
 
 /// Rows of 32-bit floats in a buffer of the caller's: an observation or an action a row.
+///
+/// ```no_run
+/// # let gpu = ddpg_wgpu::Gpu::open_blocking(None)?;
+/// # let bodies = gpu.device.create_buffer(&ddpg_wgpu::wgpu::BufferDescriptor {
+/// #     label: None, size: 64 * 32, usage: ddpg_wgpu::wgpu::BufferUsages::STORAGE, mapped_at_creation: false });
+/// use ddpg_wgpu::Rows;
+/// // bodies of eight floats; what is meant begins at the third of them
+/// let observations = Rows { buffer: &bodies, offset: 2, stride: 8 };
+/// # let _ = observations;
+/// # Ok::<(), ddpg_wgpu::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Rows<'a> {
     /// The buffer, with the usage `STORAGE`.
@@ -59,6 +70,21 @@ pub struct Policy {
 }
 
 /// A policy bound to buffers of observations and actions, ready to be recorded as often as wanted.
+///
+/// ```no_run
+/// # let gpu = ddpg_wgpu::Gpu::open_blocking(None)?;
+/// # let population = ddpg_wgpu::Population::new(&gpu.device, &gpu.queue, &ddpg_wgpu::Environment::pendulum_v1(), &Default::default())?;
+/// # let bodies = gpu.device.create_buffer(&ddpg_wgpu::wgpu::BufferDescriptor {
+/// #     label: None, size: 64 * 32, usage: ddpg_wgpu::wgpu::BufferUsages::STORAGE, mapped_at_creation: false });
+/// # let rows = |offset| ddpg_wgpu::Rows { buffer: &bodies, offset, stride: 8 };
+/// let inference = population.policy(0)?.bind(rows(2), rows(6), 64)?;
+/// let mut encoder = gpu.device.create_command_encoder(&Default::default());
+/// let mut pass = encoder.begin_compute_pass(&Default::default());
+/// inference.record_into(&mut pass);
+/// drop(pass);
+/// gpu.queue.submit([encoder.finish()]);
+/// # Ok::<(), ddpg_wgpu::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Inference {
     kernels: Arc<Kernels>,

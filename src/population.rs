@@ -23,6 +23,19 @@ use std::sync::Arc;
 /// and hyper-parameters. One agent is a population of one.
 ///
 /// Everything here records or submits and returns; nothing waits. See [`Trainer`](crate::Trainer) for a host loop.
+///
+/// ```no_run
+/// use ddpg_wgpu::{Config, Environment, Population};
+/// # let gpu = ddpg_wgpu::Gpu::open_blocking(None)?;
+/// let (device, queue) = (&gpu.device, &gpu.queue);
+/// let mut population = Population::new(device, queue, &Environment::pendulum_v1(), &Config::default())?;
+/// let mut encoder = device.create_command_encoder(&Default::default());
+/// population.record_iterations(&mut encoder, 10);
+/// let pending = population.record_measurements(&mut encoder);
+/// queue.submit([encoder.finish()]);
+/// println!("{:?}", pending.wait_blocking(device)?[0].critic_loss);
+/// # Ok::<(), ddpg_wgpu::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Population {
     pub(crate) device: wgpu::Device,
@@ -62,6 +75,13 @@ struct Programs {
 }
 
 /// How a population runs, as opposed to what it learns: nothing here changes the algorithm.
+///
+/// ```
+/// use ddpg_wgpu::{Options, Plan, Tile};
+/// let mut options = Options::default();
+/// options.plan = Some(Plan::Fused);
+/// options.tile = Some(Tile::Portable);
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct Options {

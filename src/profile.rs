@@ -7,6 +7,15 @@ use crate::program::{Operation, Program};
 use crate::stopwatch::{Clock, Stopwatch};
 
 /// How long one dispatch takes when it is repeated on its own.
+///
+/// ```no_run
+/// # let gpu = ddpg_wgpu::Gpu::open_blocking(None)?;
+/// # let mut trainer = ddpg_wgpu::Trainer::new(&gpu.device, &gpu.queue, &ddpg_wgpu::Environment::pendulum_v1(), &Default::default())?;
+/// for time in trainer.population().time_dispatches_blocking(100)? {
+///     println!("{} {}: {:.1} us, {:.1} GFLOP/s", time.program, time.kernel, 1e6 * time.seconds, 1e-9 * time.flops / time.seconds);
+/// }
+/// # Ok::<(), ddpg_wgpu::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct DispatchTime {

@@ -20,6 +20,13 @@ pub fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 }
 
 /// A stream of Philox words for host-side draws (initial parameters), under an agent's seed and a purpose.
+///
+/// ```
+/// use ddpg_wgpu::{Philox, philox};
+/// use rand::TryRng;
+/// let mut stream = Philox::new(7, 3);
+/// assert_eq!(stream.try_next_u32(), Ok(philox([0, 0, 3, 0], [7, 0])[0]));
+/// ```
 #[derive(Debug, Clone)]
 pub struct Philox {
     key: [u32; 2],

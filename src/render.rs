@@ -22,6 +22,18 @@ pub(crate) fn source(environment: &Environment) -> Option<String> {
 }
 
 /// Draws the episodes of one environment.
+///
+/// ```no_run
+/// # let gpu = ddpg_wgpu::Gpu::open_blocking(None)?;
+/// # let mut trainer = ddpg_wgpu::Trainer::new(&gpu.device, &gpu.queue, &ddpg_wgpu::Environment::pendulum_v1(), &Default::default())?;
+/// # use ddpg_wgpu::{Environment, Renderer};
+/// let renderer = Renderer::new(&gpu.device, &gpu.queue, &Environment::pendulum_v1(), 200, 200)?;
+/// let episode = &trainer.trajectories_blocking(1, 1)?[0];
+/// for rgba in renderer.frames_blocking(episode)? {
+///     assert_eq!(rgba.len(), 4 * 200 * 200);
+/// }
+/// # Ok::<(), ddpg_wgpu::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Renderer {
     device: wgpu::Device,

@@ -11,12 +11,22 @@ use crate::population::{environment_stride, transition_stride};
 use crate::rollout::Rollout;
 
 /// The features without which nothing works: none.
+///
+/// ```
+/// use ddpg_wgpu::{required_features, wgpu};
+/// assert_eq!(required_features(), wgpu::Features::empty());
+/// ```
 pub fn required_features() -> wgpu::Features {
     wgpu::Features::empty()
 }
 
 /// Features that are used where a device has them: subgroups (faster products on software drivers) and timestamps (a
 /// [`Pacer`](crate::Pacer) then measures the device's own time). Ask for those of them that the adapter offers.
+///
+/// ```
+/// use ddpg_wgpu::{optional_features, wgpu};
+/// assert!(optional_features().contains(wgpu::Features::TIMESTAMP_QUERY));
+/// ```
 pub fn optional_features() -> wgpu::Features {
     wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY
 }
@@ -46,6 +56,13 @@ pub fn required_limits(config: &Config, environment: &Environment) -> Result<wgp
 }
 
 /// Whether `device` offers what a population of `config` in `environment` needs.
+///
+/// ```no_run
+/// # let gpu = ddpg_wgpu::Gpu::open_blocking(None)?;
+/// use ddpg_wgpu::{Config, Environment, check_device};
+/// check_device(&gpu.device, &Config::default(), &Environment::pendulum_v1())?;
+/// # Ok::<(), ddpg_wgpu::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Limit`] naming the first thing that is missing, with what is needed and what is there; [`Error::Config`] for

@@ -37,6 +37,15 @@ pub(crate) struct Counters {
 }
 
 /// Where one environment stands.
+///
+/// ```no_run
+/// # let gpu = ddpg_wgpu::Gpu::open_blocking(None)?;
+/// # let mut simulation = ddpg_wgpu::Simulation::new(&gpu.device, &gpu.queue, &ddpg_wgpu::Environment::pendulum_v1(), 100, 1)?;
+/// simulation.advance_blocking(1050)?;
+/// let standing = simulation.standings_blocking()?[0];
+/// assert_eq!((standing.episodes, standing.length), (5, 50));
+/// # Ok::<(), ddpg_wgpu::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Standing {

@@ -5,6 +5,11 @@ use crate::memory::{read_blocking, wait_blocking};
 use std::time::Instant;
 
 /// Whose clock a time was read from.
+///
+/// ```
+/// use ddpg_wgpu::Clock;
+/// assert_eq!(Clock::Device.to_string(), "the device's timestamps");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]

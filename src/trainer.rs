@@ -33,6 +33,16 @@ pub struct Trainer {
 }
 
 /// Why and when an agent stopped learning.
+///
+/// ```no_run
+/// # let gpu = ddpg_wgpu::Gpu::open_blocking(None)?;
+/// # let mut trainer = ddpg_wgpu::Trainer::new(&gpu.device, &gpu.queue, &ddpg_wgpu::Environment::pendulum_v1(), &Default::default())?;
+/// trainer.advance_blocking(1000)?;
+/// if let Some(halted) = trainer.measure_blocking()?[0].halted {
+///     println!("agent 0 {halted}");
+/// }
+/// # Ok::<(), ddpg_wgpu::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -44,6 +54,18 @@ pub struct Halted {
 }
 
 /// What made an agent stop.
+///
+/// ```no_run
+/// # let gpu = ddpg_wgpu::Gpu::open_blocking(None)?;
+/// # let mut trainer = ddpg_wgpu::Trainer::new(&gpu.device, &gpu.queue, &ddpg_wgpu::Environment::pendulum_v1(), &Default::default())?;
+/// use ddpg_wgpu::HaltReason;
+/// trainer.advance_blocking(1000)?;
+/// let stopped = trainer.measure_blocking()?[0].halted;
+/// if stopped.is_some_and(|halted| halted.reason == HaltReason::Environment) {
+///     println!("the environment gave NaN or infinity");
+/// }
+/// # Ok::<(), ddpg_wgpu::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
@@ -71,6 +93,16 @@ impl std::fmt::Display for Halted {
 }
 
 /// One finished training episode.
+///
+/// ```no_run
+/// # let gpu = ddpg_wgpu::Gpu::open_blocking(None)?;
+/// # let mut trainer = ddpg_wgpu::Trainer::new(&gpu.device, &gpu.queue, &ddpg_wgpu::Environment::pendulum_v1(), &Default::default())?;
+/// trainer.advance_blocking(1000)?;
+/// for episode in &trainer.measure_blocking()?[0].episodes {
+///     println!("{}: {:.1} in {} steps", episode.number, episode.episode_return, episode.length);
+/// }
+/// # Ok::<(), ddpg_wgpu::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Episode {
@@ -90,6 +122,16 @@ pub struct Episode {
 }
 
 /// Averages over the updates since the last measurement, and the episodes that ended.
+///
+/// ```no_run
+/// # let gpu = ddpg_wgpu::Gpu::open_blocking(None)?;
+/// # let mut trainer = ddpg_wgpu::Trainer::new(&gpu.device, &gpu.queue, &ddpg_wgpu::Environment::pendulum_v1(), &Default::default())?;
+/// trainer.advance_blocking(1000)?;
+/// for measured in trainer.measure_blocking()? {
+///     println!("agent {}: {} updates, critic loss {:?}", measured.agent, measured.updates, measured.critic_loss);
+/// }
+/// # Ok::<(), ddpg_wgpu::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Measurements {

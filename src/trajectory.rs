@@ -6,6 +6,16 @@ use crate::memory::{read_blocking, storage};
 use crate::trainer::Trainer;
 
 /// One episode of one agent's policy, without noise: the states it met and the actions it took in them.
+///
+/// ```no_run
+/// # let gpu = ddpg_wgpu::Gpu::open_blocking(None)?;
+/// # let mut trainer = ddpg_wgpu::Trainer::new(&gpu.device, &gpu.queue, &ddpg_wgpu::Environment::pendulum_v1(), &Default::default())?;
+/// for episode in trainer.trajectories_blocking(3, 1)? {
+///     // Pendulum's state is an angle and an angular velocity
+///     println!("agent {}, {} steps, first angle {}", episode.agent, episode.length(), episode.states[0]);
+/// }
+/// # Ok::<(), ddpg_wgpu::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Trajectory {

@@ -47,7 +47,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// How much of an agent a [`Snapshot`] holds.
+///
+/// ```
+/// use ddpg_wgpu::checkpoint::Contents;
+/// // each holds what those before it hold
+/// assert!(Contents::Parameters < Contents::Training && Contents::Training < Contents::TrainingAndReplay);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Contents {
     /// The four networks: enough to evaluate or to use the agent.
     Parameters,
@@ -58,6 +65,17 @@ pub enum Contents {
 }
 
 /// One agent at rest, on the host.
+///
+/// ```no_run
+/// # let gpu = ddpg_wgpu::Gpu::open_blocking(None)?;
+/// # let mut trainer = ddpg_wgpu::Trainer::new(&gpu.device, &gpu.queue, &ddpg_wgpu::Environment::pendulum_v1(), &Default::default())?;
+/// use ddpg_wgpu::{Snapshot, checkpoint::Contents};
+/// let snapshots = trainer.snapshot_blocking(Contents::TrainingAndReplay)?;
+/// Snapshot::save_all(&snapshots, "checkpoint")?;
+/// // in another process
+/// trainer.restore_blocking(&Snapshot::load_all("checkpoint")?)?;
+/// # Ok::<(), ddpg_wgpu::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Snapshot {

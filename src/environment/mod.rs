@@ -104,6 +104,14 @@ use crate::error::{Error, Result};
 use std::borrow::Cow;
 
 /// A task to learn, simulated on the GPU.
+///
+/// ```
+/// use ddpg_wgpu::Environment;
+/// let pendulum = Environment::by_name("Pendulum-v1")?;
+/// assert_eq!((pendulum.observation_size, pendulum.action_size(), pendulum.time_limit), (3, 1, 200));
+/// assert!(Environment::by_name("Pendulum-v7").is_err_and(|error| error.to_string().contains("Pendulum-v1")));
+/// # Ok::<(), ddpg_wgpu::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Environment {

@@ -135,6 +135,11 @@ impl Kernel {
 }
 
 /// How the matrix products are tiled.
+///
+/// ```
+/// use ddpg_wgpu::Tile;
+/// assert_eq!(Tile::ALL.map(Tile::name), ["portable", "subgroup", "small"]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
