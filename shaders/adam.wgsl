@@ -67,37 +67,7 @@ fn adam_step(agent: u32, network: u32) -> AdamStep {
     return step;
 }
 
-// A vec4 of parameters and moments after a step; `finite` where all of them may be kept.
-struct Stepped {
-    parameter: vec4f,
-    first: vec4f,
-    second: vec4f,
-    finite: bool,
-}
-
-// `decays`: add weight decay (L2 on weight matrices only).
-fn adam_update(step: AdamStep, parameter: vec4f, first: vec4f, second: vec4f, gradient: vec4f, decays: bool) -> Stepped {
-    var g = gradient;
-    if decays {
-        g = fma(vec4f(step.weight_decay), parameter, g);
-    }
-    var after: Stepped;
-    var change = g;
-    if !step.plain {
-        after.first = fma(vec4f(step.beta1), first, step.one_minus_beta1 * g);
-        after.second = fma(vec4f(step.beta2), second, step.one_minus_beta2 * g * g);
-        change = after.first / (sqrt(after.second / step.bias_correction2) + step.epsilon);
-    }
-    after.parameter = parameter - step.step_size * change;
-    after.finite = all_finite(after.parameter) && all_finite(after.second);
-    return after;
-}
-
-fn halt_for_gradient(step: AdamStep) {
-    halt(step.agent, select(HALTED_CRITIC_GRADIENT, HALTED_ACTOR_GRADIENT, step.network == ACTOR), agent_states[step.agent].updates);
-}
-
-// `index`: the vec4 within the agent's online parameters.
+// `index`: the vec4 within the agent's online parameters. `decays`: add weight decay (L2 on weight matrices only).
 fn apply_gradient(step: AdamStep, index: u32, gradient: vec4f, decays: bool) {
     if step.record {
         moments[step.gradients + index] = gradient;
@@ -108,24 +78,31 @@ fn apply_gradient(step: AdamStep, index: u32, gradient: vec4f, decays: bool) {
     let first = step.moments + index;
     let second = first + sizes.second_moment_offset;
     let online = step.parameters + index;
+    let parameter = parameters[online];
+    var g = gradient;
+    if decays {
+        g = fma(vec4f(step.weight_decay), parameter, g);
+    }
     var m = vec4f();
     var v = vec4f();
+    var change = g;
     if !step.plain {
-        m = moments[first];
-        v = moments[second];
+        m = fma(vec4f(step.beta1), moments[first], step.one_minus_beta1 * g);
+        v = fma(vec4f(step.beta2), moments[second], step.one_minus_beta2 * g * g);
+        change = m / (sqrt(v / step.bias_correction2) + step.epsilon);
     }
-    let after = adam_update(step, parameters[online], m, v, gradient, decays);
-    if !after.finite {
-        halt_for_gradient(step);
+    let stepped = parameter - step.step_size * change;
+    if !all_finite(stepped) || !all_finite(v) {
+        halt(step.agent, select(HALTED_CRITIC_GRADIENT, HALTED_ACTOR_GRADIENT, step.network == ACTOR), agent_states[step.agent].updates);
         return;
     }
     if !step.plain {
-        moments[first] = after.first;
-        moments[second] = after.second;
+        moments[first] = m;
+        moments[second] = v;
     }
-    parameters[online] = after.parameter;
+    parameters[online] = stepped;
     if step.blends {
         let blended = online + sizes.target_offset;
-        parameters[blended] = blend_target(after.parameter, parameters[blended], step.blend);
+        parameters[blended] = blend_target(stepped, parameters[blended], step.blend);
     }
 }

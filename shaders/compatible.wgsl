@@ -44,7 +44,7 @@ fn tangent_forward(operation: Operation, agent: u32, unit: u32, lane: u32, throu
         if at >= operation.columns {
             continue;
         }
-        for (var r = 0u; r < tile_rows(place, rows); r++) {
+        for (var r = 0u; r < TILE_ROWS; r++) {
             if place.row + r < rows {
                 let dz = along[r * TILE_COLUMNS + c] + parameters[bias + at];
                 let value = activations[slice + operation.forward + (place.row + r) * operation.forward_stride + at];

@@ -35,7 +35,7 @@ fn backward_tile(operation: Operation, agent: u32, rows: u32, end: u32, place: P
     product_transposed_right(slice + operation.input, operation.input_stride, rows, weights + operation.weights, operation.weights_stride, operation.columns, operation.inner, place);
     for (var c = 0u; c < TILE_COLUMNS; c++) {
         let at = place.column + c;
-        for (var r = 0u; r < tile_rows(place, rows); r++) {
+        for (var r = 0u; r < TILE_ROWS; r++) {
             if place.row + r < rows && at < end {
                 var gradient = finished(r, c);
                 if through == RECTIFIED {

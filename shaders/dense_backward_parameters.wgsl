@@ -19,7 +19,7 @@ fn dense_backward_parameters(operation: Operation, agent: u32, unit: u32, lane: 
     for (var c = 0u; c < TILE_COLUMNS; c++) {
         let at = place.column + c;
         if at < operation.columns {
-            for (var r = 0u; r < tile_rows(place, operation.inner * 4u); r++) {
+            for (var r = 0u; r < TILE_ROWS; r++) {
                 if place.row + r < operation.inner * 4u {
                     apply_gradient(step, operation.weights + (place.row + r) * operation.weights_stride + at, finished(r, c), true);
                 }

@@ -50,7 +50,7 @@ fn dense_forward(operation: Operation, agent: u32, unit: u32, lane: u32, activat
             scale = running_scale(operation, weights, at);
             centre = running_centre(operation, weights, at, scale);
         }
-        for (var r = 0u; r < tile_rows(place, rows); r++) {
+        for (var r = 0u; r < TILE_ROWS; r++) {
             if place.row + r < rows {
                 var z = finished(r, c) + bias;
                 if normalise {
@@ -76,7 +76,7 @@ fn dense_forward_normalised(operation: Operation, agent: u32, unit: u32, lane: u
         place.column += first_column;
         product(slice + operation.input, operation.input_stride, rows, weights + operation.weights, operation.weights_stride, operation.inner, place);
         for (var c = 0u; c < TILE_COLUMNS; c++) {
-            for (var r = 0u; r < tile_rows(place, rows); r++) {
+            for (var r = 0u; r < TILE_ROWS; r++) {
                 if place.row + r < rows && place.column + c < first_column + strip_columns {
                     activations[normalised + (place.row + r) * operation.normalised_stride + place.column + c] = finished(r, c);
                 }

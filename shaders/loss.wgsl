@@ -25,15 +25,6 @@ fn reduce_workgroup(value: vec4f, lane: u32) -> vec4f {
 
 const LOWEST: f32 = -3.4028234e38;
 
-fn bootstrap(reward: f32, terminated: f32, gamma: f32, next_value: f32) -> f32 {
-    return reward + select(gamma * next_value, 0.0, terminated != 0.0);
-}
-
-// One row's part in what measure_critic() takes.
-fn add_critic_sums(sums: vec4f, td_error: f32, value: f32) -> vec4f {
-    return vec4f(sums.xyz + vec3f(td_error * td_error, value, abs(td_error)), max(sums.w, value));
-}
-
 // `input`: Q(s, a); `forward`: Q'(s', mu'(s')); `output`: dL/dQ. Then this update has begun: the counters advance.
 fn temporal_difference(operation: Operation, agent: u32, lane: u32) {
     let rows = operation_rows(operation, agent);
@@ -48,11 +39,11 @@ fn temporal_difference(operation: Operation, agent: u32, lane: u32) {
         let terminated = activations[at].y;
         let value = activations[slice + operation.input + r * operation.input_stride].x;
         let next_value = activations[slice + operation.forward + r * operation.forward_stride].x;
-        let td_target = bootstrap(reward, terminated, gamma, next_value);
+        let td_target = reward + select(gamma * next_value, 0.0, terminated != 0.0);
         let td_error = td_target - value;
         activations[at] = vec4f(reward, terminated, td_target, td_error);
         activations[slice + operation.output + r * operation.output_stride] = vec4f(-factor * td_error * count, 0.0, 0.0, 0.0);
-        sums = add_critic_sums(sums, td_error, value);
+        sums = vec4f(sums.xyz + vec3f(td_error * td_error, value, abs(td_error)), max(sums.w, value));
     }
     measure_critic(agent, reduce_workgroup(sums, lane), count, lane);
 }
@@ -103,20 +94,13 @@ fn policy_objective(operation: Operation, agent: u32, lane: u32) {
         var saturated = 0.0;
         for (var c = 0u; c < operation.columns; c++) {
             let action = activations[slice + operation.forward + r * operation.forward_stride + c];
-            saturated += saturated_actions(action, parameters[bounds + c], parameters[bounds + operation.columns + c]);
+            let scale = parameters[bounds + c];
+            let reach = abs(action - parameters[bounds + operation.columns + c]);
+            saturated += dot(select(vec4f(), vec4f(1.0), reach > 0.99 * scale), vec4f(1.0));
         }
         sums += vec4f(value, saturated, 0.0, 0.0);
     }
-    measure_actor(agent, reduce_workgroup(sums, lane), count, lane);
-}
-
-// How many of four actions lie within a hundredth of their bounds; a padded one, whose scale is 0, never does.
-fn saturated_actions(action: vec4f, scale: vec4f, centre: vec4f) -> f32 {
-    return dot(select(vec4f(), vec4f(1.0), abs(action - centre) > 0.99 * scale), vec4f(1.0));
-}
-
-// `totals`: sums of the values and of the saturated actions.
-fn measure_actor(agent: u32, totals: vec4f, count: f32, lane: u32) {
+    let totals = reduce_workgroup(sums, lane);
     if lane == 0u && agent_states[agent].halted == 0u {
         agent_states[agent].actor_loss -= totals.x * count;
         agent_states[agent].saturated += totals.y * count / f32(sizes.action_size);

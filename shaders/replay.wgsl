@@ -50,13 +50,6 @@ fn scatter(base: u32, column: u32, value: f32) {
     activations[base + column / 4u][column % 4u] = value;
 }
 
-// The slot that row `row` of this update's minibatch is taken from: a uniform draw from the `length` that the ring holds,
-// or each in turn where it holds fewer than the `wanted`.
-fn minibatch_slot(agent: u32, row: u32, length: u32, wanted: u32) -> u32 {
-    let bits = philox(vec4u(agent_states[agent].updates, row, PURPOSE_SAMPLE, 0u), agent_key(agent));
-    return select(index_from_bits(bits.x, length), row, length < wanted);
-}
-
 // One invocation a row of the minibatch, uniformly with replacement. With fewer transitions than a batch it takes each
 // one once; the host does not ask for that unless the configuration does.
 //   output   [rows, observation]  and again at `extra` where the critic reads its own copy in the policy step
@@ -74,7 +67,8 @@ fn sample_minibatch(operation: Operation, agent: u32, unit: u32, lane: u32) {
     if row >= rows {
         return;
     }
-    var slot = minibatch_slot(agent, row, length, operation.rows);
+    let bits = philox(vec4u(agent_states[agent].updates, row, PURPOSE_SAMPLE, 0u), agent_key(agent));
+    var slot = select(index_from_bits(bits.x, length), row, length < operation.rows);
     if latest {
         slot = recent_slot(agent, row, select(1u, 2u, (operation.flags & PREVIOUS_STEP) != 0u));
     }

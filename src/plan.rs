@@ -103,9 +103,8 @@ impl Iterator {
         learn: &Program,
         kinds: Vec<Iteration>,
     ) -> Self {
-        let used = [rollout, learn].into_iter().flat_map(|program| &program.dispatches);
-        let mask = used.fold(0u32, |mask, dispatch| mask | 1 << dispatch.kernel as u32);
-        let pipeline = kernels.iterating_pipeline(mask);
+        let used: Vec<_> = rollout.dispatches.iter().chain(&learn.dispatches).map(|dispatch| dispatch.kernel).collect();
+        let pipeline = kernels.iterating_pipeline(&used);
         let entries = entries(&kinds, rollout.operations(), learn.operations());
         let (buffer, stride) = dispatch_table(device, queue, &entries);
         // Mesa's software driver silently ends the loops of a dispatch that have taken 65,535 iterations all together
@@ -198,4 +197,4 @@ pub(crate) fn choose(device: &wgpu::Device, wanted: Option<Plan>, flops: f64) ->
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

@@ -176,7 +176,7 @@ impl Population {
             clear_measurements: clear_measurements().schedule(&mut table),
             actor: rollout.actor().schedule(&mut table),
         };
-        // of the other plans, the host's environments still need the actor alone
+        // in the fused plan, environments on the host still need the actor alone
         let (always, layered) = ([&programs.reset, &programs.clear_measurements, &programs.actor], [&programs.rollout, &programs.learn]);
         for program in always.into_iter().chain(layered.into_iter().filter(|_| plan == Plan::Layered)) {
             program.prepare(&kernels);
@@ -427,7 +427,7 @@ impl Population {
         self.updates
     }
 
-    /// Dispatches that one rollout and one update take in the layered plan; the others run many of both in one.
+    /// Dispatches that one rollout and one update take in the layered plan; the fused one runs many of both in one.
     pub fn dispatches(&self) -> (usize, usize) {
         (self.programs.rollout.dispatches.len(), self.programs.learn.dispatches.len())
     }

@@ -508,8 +508,8 @@ mod tests {
             let expected: Vec<f64> = trial.states().into_iter().flatten().map(f64::from).collect();
             assert_close(&states, &expected, 1e-4, 1e-4, what);
         };
-        for environment in [Environment::pendulum_v1(), Environment::mountain_car_continuous_v0(), Environment::reacher_v0()] {
-            let name = &environment.name;
+        for name in Environment::names() {
+            let environment = Environment::by_name(&name).expect("it is listed");
             let mut trial = Trial::new(&environment, 65);
             let mut simulation = simulation(&environment, 65, crate::Config::default().seed);
             same(&simulation, &trial, &format!("{name}, start"));

@@ -7,12 +7,6 @@ const TILE_COLUMNS: u32 = 2u;
 // invocations that share what they load
 const TEAM: u32 = 1u;
 
-// How many of its rows to visit. A constant: compilers unroll such a loop and keep the tile in registers. Rows past the
-// edge are the visitor's to leave out.
-fn tile_rows(at: Place, rows: u32) -> u32 {
-    return TILE_ROWS;
-}
-
 // The finished tile, row after row.
 var<private> tile: array<vec4f, 16>;
 fn finished(row: u32, column: u32) -> vec4f {

@@ -12,12 +12,6 @@ const TILE_ROWS: u32 = 32u;
 const TILE_COLUMNS: u32 = 2u;
 const TEAM: u32 = 8u;
 
-// How many of its rows to visit: those inside the output. Not a constant, lest the driver unroll the loop: 64 copies of
-// what a kernel does with a row take it ten seconds to compile.
-fn tile_rows(at: Place, rows: u32) -> u32 {
-    return min(rows - min(rows, at.row), TILE_ROWS);
-}
-
 // The finished tile, row after row, eight rows each: the time that Mesa takes to compile grows with the square of the
 // places that touch an array.
 var<private> tile0: Rows;

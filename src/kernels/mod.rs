@@ -338,9 +338,9 @@ impl Kernels {
         self.pipelines[kinds[0] as usize].get_or_init(|| self.compile(kinds[0].name(), "layered", mask(kinds)))
     }
 
-    /// The pipeline of the fused plan, for programs of the kinds in `mask`.
-    pub fn iterating_pipeline(&self, mask: u32) -> wgpu::ComputePipeline {
-        self.compile("iterate", "iterate_fused", mask)
+    /// The pipeline of the fused plan, for programs of `kinds`.
+    pub fn iterating_pipeline(&self, kinds: &[Kernel]) -> wgpu::ComputePipeline {
+        self.compile("iterate", "iterate_fused", mask(kinds))
     }
 
     fn compile(&self, label: &str, entry_point: &str, kinds: u32) -> wgpu::ComputePipeline {

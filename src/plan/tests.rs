@@ -1,7 +1,6 @@
 //! Every plan against the layered one, over a hundred iterations of rollout and learning.
 
 use super::Plan;
-use crate::error::Result;
 use crate::kernels::harness::default_limits;
 use crate::memory::read_blocking;
 use crate::population::{Options, Population};
@@ -23,24 +22,15 @@ fn config(agents: u32) -> Config {
     config
 }
 
-fn population(
-    gpu: &Gpu,
-    config: &Config,
-    environment: &Environment,
-    plan: Plan,
-    hyper_parameters: Vec<HyperParameters>,
-) -> Result<Population> {
-    let mut options = Options::default();
-    options.plan = Some(plan);
-    Population::with_options(&gpu.device, &gpu.queue, environment, config, hyper_parameters, options)
-}
-
 fn trained(gpu: &Gpu, config: &Config, environment: &Environment, plan: Plan, iterations: &[u64]) -> (Vec<f32>, Vec<Measurements>) {
     let mut hyper_parameters = HyperParameters::of_population(config);
     for (agent, hyper) in hyper_parameters.iter_mut().enumerate() {
         hyper.tau *= 1.0 + agent as f32;
     }
-    let population = population(gpu, config, environment, plan, hyper_parameters).unwrap_or_else(|error| panic!("{plan}: {error}"));
+    let mut options = Options::default();
+    options.plan = Some(plan);
+    let population = Population::with_options(&gpu.device, &gpu.queue, environment, config, hyper_parameters, options)
+        .unwrap_or_else(|error| panic!("{plan}: {error}"));
     assert_eq!(population.plan(), plan);
     let mut trainer = Trainer::from_population(population);
     for &iterations in iterations {

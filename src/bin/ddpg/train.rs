@@ -49,8 +49,8 @@ pub struct Arguments {
     /// Adapter to run on: its index in `ddpg devices`, or part of its name [default: the most powerful]
     #[arg(long, value_name = "NAME|INDEX")]
     adapter: Option<String>,
-    /// How iterations are executed: a dispatch a layer, a workgroup an agent, or a subgroup an agent (software Vulkan,
-    /// small networks) [default: what serves the adapter and the networks best]
+    /// How iterations are executed: a dispatch a layer, or a workgroup an agent [default: what serves the adapter and the
+    /// networks best]
     #[arg(long, value_name = "PLAN", value_parser = named(&Plan::ALL.map(Plan::name)))]
     plan: Option<String>,
     /// How the matrix products are tiled [default: what serves the adapter and the plan best]

@@ -12,7 +12,7 @@ use crate::settings::Settings;
 use crate::train::{default_directory, read_settings};
 use anyhow::{Context, Result};
 use clap::Args;
-use ddpg_wgpu::{Environment, Gpu, HyperParameters, Population, Trainer};
+use ddpg_wgpu::{Environment, Gpu, HyperParameters, Trainer};
 use ranking::Ranked;
 use serde_json::json;
 use space::{Point, Space};
@@ -143,8 +143,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let build = || -> Result<_> {
         let gpu = Gpu::open_blocking(arguments.adapter.as_deref())?;
         let (config, hyper_parameters) = (&sweep.shared.config, sweep.hyper_parameters());
-        let population = Population::with_hyper_parameters(&gpu.device, &gpu.queue, &environment, config, hyper_parameters)?;
-        let trainer = Trainer::from_population(population);
+        let trainer = Trainer::with_hyper_parameters(&gpu.device, &gpu.queue, &environment, config, hyper_parameters)?;
         gpu.check()?;
         Ok((gpu, trainer))
     };
