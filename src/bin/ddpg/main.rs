@@ -3,6 +3,7 @@
 mod bench;
 mod devices;
 mod eval;
+mod execution;
 mod failure;
 mod interrupt;
 mod monitor;

@@ -1,5 +1,6 @@
 //! `ddpg train`: trains agents and leaves a run directory behind.
 
+use crate::execution::Execution;
 use crate::failure::{Interrupted, Usage};
 use crate::output::say;
 use crate::progress::Progress;
@@ -11,7 +12,7 @@ use crate::watch::Watchers;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use ddpg_wgpu::checkpoint::Contents;
-use ddpg_wgpu::{Environment, Evaluation, Gpu, Halted, HyperParameters, Measurements, Options, Plan, Population, Snapshot, Tile, Trainer};
+use ddpg_wgpu::{Environment, Evaluation, Gpu, Halted, HyperParameters, Measurements, Plan, Population, Snapshot, Trainer};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,16 +47,8 @@ pub struct Arguments {
     /// Go on with the run in this directory, in the same directory unless --out names another
     #[arg(long, value_name = "DIR")]
     resume: Option<PathBuf>,
-    /// Adapter to run on: its index in `ddpg devices`, or part of its name [default: the most powerful]
-    #[arg(long, value_name = "NAME|INDEX")]
-    adapter: Option<String>,
-    /// How iterations are executed: a dispatch a layer, or a workgroup an agent [default: what serves the adapter and the
-    /// networks best]
-    #[arg(long, value_name = "PLAN", value_parser = named(&Plan::ALL.map(Plan::name)))]
-    plan: Option<String>,
-    /// How the matrix products are tiled [default: what serves the adapter and the plan best]
-    #[arg(long, value_name = "TILE", value_parser = named(&Tile::ALL.map(Tile::name)))]
-    tile: Option<String>,
+    #[command(flatten)]
+    execution: Execution,
     /// Print only the final table
     #[arg(long, short)]
     quiet: bool,
@@ -122,23 +115,10 @@ pub fn default_directory(run: &Run, what: &str) -> PathBuf {
     (now..).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(now))
 }
 
-/// Accepts one of a few names and lists them in the help.
-fn named(names: &[&'static str]) -> clap::builder::PossibleValuesParser {
-    clap::builder::PossibleValuesParser::new(names.to_vec())
-}
-
-/// The plan and the tile that were asked for.
-fn options(arguments: &Arguments) -> Options {
-    let mut options = Options::default();
-    options.plan = Plan::ALL.into_iter().find(|plan| Some(plan.name()) == arguments.plan.as_deref());
-    options.tile = Tile::ALL.into_iter().find(|tile| Some(tile.name()) == arguments.tile.as_deref());
-    options
-}
-
 fn build(arguments: &Arguments, run: &Run, environment: &Environment, snapshots: Option<&[Snapshot]>) -> Result<(Gpu, Trainer)> {
-    let gpu = Gpu::open_blocking(arguments.adapter.as_deref())?;
+    let gpu = arguments.execution.open()?;
     let hyper_parameters = HyperParameters::of_population(&run.config);
-    let population = Population::with_options(&gpu.device, &gpu.queue, environment, &run.config, hyper_parameters, options(arguments))?;
+    let population = Population::with_options(&gpu.device, &gpu.queue, environment, &run.config, hyper_parameters, arguments.execution.options())?;
     let mut trainer = Trainer::from_population(population);
     if let Some(snapshots) = snapshots {
         trainer.restore_blocking(snapshots)?;

@@ -4,7 +4,7 @@ use super::Bench;
 use super::sample::{Pace, Spread};
 use super::updates::{Case, check, flops, network};
 use anyhow::Result;
-use ddpg_wgpu::{Error, Options};
+use ddpg_wgpu::Error;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -101,7 +101,7 @@ fn measure_point(bench: &Bench, axis: &'static str, value: u32) -> Result<Point>
 
 /// Updates alone, or whole iterations: a step of every environment and an update.
 fn rates(bench: &Bench, case: &Case, whole: bool, pace: Pace) -> Result<Vec<f64>> {
-    let mut trainer = case.filled(&bench.gpu, Options::default())?;
+    let mut trainer = case.filled(&bench.gpu, bench.options)?;
     if !whole {
         return Ok(case.measure(&bench.gpu, pace, trainer.into_population())?.samples);
     }

@@ -4,7 +4,7 @@ use super::Bench;
 use super::sample::Spread;
 use super::updates::network;
 use anyhow::Result;
-use ddpg_wgpu::{DispatchTime, Options, Plan};
+use ddpg_wgpu::{DispatchTime, Plan};
 use serde_json::{Value, json};
 
 /// One dispatch of one network's programs.
@@ -49,7 +49,7 @@ pub fn measure(bench: &Bench) -> Result<Vec<Dispatch>> {
     for name in ["400-300", "256-256", "64-64"] {
         bench.progress.message(&format!("kernels, {name}"));
         let case = network(name).ring(1000);
-        let mut options = Options::default();
+        let mut options = bench.options;
         options.plan = Some(Plan::Layered);
         let trainer = case.filled(&bench.gpu, options)?;
         let repetitions: Vec<Vec<DispatchTime>> =

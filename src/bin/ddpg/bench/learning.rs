@@ -2,9 +2,10 @@
 
 use super::Bench;
 use super::sample::{Row, Spread, count};
+use crate::execution::Execution;
 use crate::output::say;
 use anyhow::{Context, Result, bail, ensure};
-use ddpg_wgpu::{Config, Environment, Gpu, Trainer};
+use ddpg_wgpu::{Config, Environment, HyperParameters, Population, Trainer};
 use serde::{Deserialize, Serialize};
 use std::process::Command;
 use std::time::Instant;
@@ -30,11 +31,13 @@ struct Reached {
 }
 
 /// Trains one agent of the default preset until it has reached the mark, and tells.
-pub fn until_return(seed: u64, adapter: Option<&str>) -> Result<()> {
-    let gpu = Gpu::open_blocking(adapter)?;
+pub fn until_return(seed: u64, execution: &Execution) -> Result<()> {
+    let gpu = execution.open()?;
     let mut config = Config::default();
     config.seed = seed;
-    let mut trainer = Trainer::new(&gpu.device, &gpu.queue, &Environment::pendulum_v1(), &config)?;
+    let (environment, hyper_parameters) = (Environment::pendulum_v1(), HyperParameters::of_population(&config));
+    let population = Population::with_options(&gpu.device, &gpu.queue, &environment, &config, hyper_parameters, execution.options())?;
+    let mut trainer = Trainer::from_population(population);
     let mut mean_return = f64::NEG_INFINITY;
     while trainer.population().iterations() < config.iterations() {
         let iterations =
@@ -52,15 +55,12 @@ pub fn until_return(seed: u64, adapter: Option<&str>) -> Result<()> {
     bail!("seed {seed} has not reached a mean return of {MARK} in {} steps; the last was {mean_return:.1}", config.steps)
 }
 
-pub fn run(bench: &Bench, adapter: Option<&str>) -> Result<Row> {
+pub fn run(bench: &Bench, execution: &Execution) -> Result<Row> {
     let program = std::env::current_exe().context("this program's own file")?;
     let (mut samples, mut reached, mut failures) = (vec![], vec![], String::new());
     for seed in 1..=u64::from(bench.pace.repetitions) {
         let mut command = Command::new(&program);
-        command.args(["bench", "--until-return", &seed.to_string()]).envs(NO_CACHES);
-        if let Some(adapter) = adapter {
-            command.args(["--adapter", adapter]);
-        }
+        command.args(["bench", "--until-return", &seed.to_string()]).args(execution.flags()).envs(NO_CACHES);
         let start = Instant::now();
         let output = command.output().context("another process of this program")?;
         let seconds = start.elapsed().as_secs_f64();

@@ -10,12 +10,13 @@ mod sample;
 mod simulation;
 mod updates;
 
+use crate::execution::Execution;
 use crate::failure::Usage;
 use crate::output::say;
 use crate::progress::Progress;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use ddpg_wgpu::{Error, Gpu, wgpu};
+use ddpg_wgpu::{Error, Gpu, Options, wgpu};
 use machine::Machine;
 use report::Report;
 use sample::{Pace, Row};
@@ -48,9 +49,8 @@ pub struct Arguments {
     /// JSON file to write; - writes it to standard output instead of the tables
     #[arg(long, value_name = "FILE", default_value = "runs/bench.json")]
     json: PathBuf,
-    /// Adapter to run on: its index in `ddpg devices`, or part of its name [default: the most powerful]
-    #[arg(long, value_name = "NAME|INDEX")]
-    adapter: Option<String>,
+    #[command(flatten)]
+    execution: Execution,
     /// Train from this seed until the mean return is reached, and tell: what the workload `return` starts as a process
     #[arg(long, value_name = "SEED", hide = true)]
     until_return: Option<u64>,
@@ -88,6 +88,7 @@ pub struct Bench {
     pace: Pace,
     quick: bool,
     progress: Progress,
+    options: Options,
 }
 
 impl Bench {
@@ -99,7 +100,7 @@ impl Bench {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     if let Some(seed) = arguments.until_return {
-        return learning::until_return(seed, arguments.adapter.as_deref());
+        return learning::until_return(seed, &arguments.execution);
     }
     let to_stdout = arguments.json.as_os_str() == "-";
     if !to_stdout {
@@ -107,12 +108,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         report::prepare(&arguments.json)?;
     }
     let workloads = chosen(arguments);
-    let gpu = Gpu::open_blocking(arguments.adapter.as_deref())?;
+    let gpu = arguments.execution.open()?;
     let repetitions = arguments.repetitions.unwrap_or(if arguments.quick { 3 } else { 5 });
     let pace = Pace::new(repetitions, arguments.quick);
     let mut report = Report::new(Machine::of(&gpu), pace);
     let progress = Progress::of("workloads", to_stdout, workloads.len() as u64, 0);
-    let bench = Bench { gpu, pace, quick: arguments.quick, progress };
+    let bench = Bench { gpu, pace, quick: arguments.quick, progress, options: arguments.execution.options() };
     if !to_stdout {
         say!("{}", report.machine);
     }
@@ -160,7 +161,7 @@ fn run_workload(bench: &Bench, workload: Workload, arguments: &Arguments, report
             }
         }
         Workload::EndToEnd => report.add(updates::end_to_end(bench)?),
-        Workload::Return => report.add(learning::run(bench, arguments.adapter.as_deref())?),
+        Workload::Return => report.add(learning::run(bench, &arguments.execution)?),
         Workload::Kernels => {
             report.ceilings = ceilings::measure(bench)?;
             report.kernels = kernels::measure(bench)?;

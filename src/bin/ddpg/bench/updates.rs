@@ -77,7 +77,7 @@ impl Case {
         if agents >= 1024 && bench.quick {
             return Ok(Row::skipped(&self.title(), "--quick leaves it out"));
         }
-        let mut population = self.filled(&bench.gpu, Options::default())?.into_population();
+        let mut population = self.filled(&bench.gpu, bench.options)?.into_population();
         if bench.is_software() {
             let start = std::time::Instant::now();
             update(&bench.gpu, &mut population, 1)?;
@@ -142,7 +142,7 @@ pub fn check(gpu: &Gpu, mut trainer: Trainer) -> Result<()> {
 pub fn end_to_end(bench: &Bench) -> Result<Row> {
     let mut case = network("64-64");
     (case.config.replay_capacity, case.config.learning_starts) = (100_000, 1000);
-    let mut trainer = case.filled(&bench.gpu, Options::default())?;
+    let mut trainer = case.filled(&bench.gpu, bench.options)?;
     let samples = bench.pace.rates(|| Ok(trainer.advance_slice_blocking(u64::MAX)?))?;
     let note = how(trainer.population());
     check(&bench.gpu, trainer)?;

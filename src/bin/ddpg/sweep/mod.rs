@@ -3,6 +3,7 @@
 mod ranking;
 mod space;
 
+use crate::execution::Execution;
 use crate::failure::{Interrupted, Usage};
 use crate::output::say;
 use crate::progress::Progress;
@@ -12,7 +13,7 @@ use crate::settings::Settings;
 use crate::train::{default_directory, read_settings};
 use anyhow::{Context, Result};
 use clap::Args;
-use ddpg_wgpu::{Environment, Gpu, HyperParameters, Trainer};
+use ddpg_wgpu::{Environment, Gpu, HyperParameters, Population, Trainer};
 use ranking::Ranked;
 use serde_json::json;
 use space::{Point, Space};
@@ -59,9 +60,8 @@ pub struct Arguments {
     /// Replace the files of an earlier run in --out
     #[arg(long)]
     overwrite: bool,
-    /// Adapter to run on: its index in `ddpg devices`, or part of its name [default: the most powerful]
-    #[arg(long, value_name = "NAME|INDEX")]
-    adapter: Option<String>,
+    #[command(flatten)]
+    execution: Execution,
     /// Print only the final table
     #[arg(long, short)]
     quiet: bool,
@@ -141,9 +141,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         None => RunDirectory::claim(&default_directory(&sweep.shared, "sweep"), false)?,
     };
     let build = || -> Result<_> {
-        let gpu = Gpu::open_blocking(arguments.adapter.as_deref())?;
+        let gpu = arguments.execution.open()?;
         let (config, hyper_parameters) = (&sweep.shared.config, sweep.hyper_parameters());
-        let trainer = Trainer::with_hyper_parameters(&gpu.device, &gpu.queue, &environment, config, hyper_parameters)?;
+        let options = arguments.execution.options();
+        let population = Population::with_options(&gpu.device, &gpu.queue, &environment, config, hyper_parameters, options)?;
+        let trainer = Trainer::from_population(population);
         gpu.check()?;
         Ok((gpu, trainer))
     };
