@@ -12,7 +12,8 @@
 // `norm` (parameters): scale, shift, running mean, running variance [columns] each.
 // `statistics` (activations): mean, inverse standard deviation of this pass [columns] each.
 
-var<workgroup> sh_mean: array<vec4f, 256>;
+// of each column that the workgroup owns; the mean lies behind what add_chunks uses of sh_reduce
+const SH_MEAN: u32 = 256u;
 var<workgroup> sh_inverse: array<vec4f, 256>;
 
 fn inverse_deviation(variance: vec4f) -> vec4f {
@@ -72,10 +73,10 @@ fn normalise_columns(operation: Operation, agent: u32, lane: u32, first: u32, co
         }
         let total = add_chunks(sum, lane, columns, chunks);
         if lane < columns {
-            sh_mean[lane] = total * count;
+            sh_reduce[SH_MEAN + lane] = total * count;
         }
         workgroupBarrier();
-        mean = sh_mean[lane % columns];
+        mean = sh_reduce[SH_MEAN + lane % columns];
         var squares = vec4f();
         if owns {
             for (var r = chunk; r < rows; r += chunks) {
@@ -159,7 +160,7 @@ fn normalise_columns_backward(operation: Operation, agent: u32, lane: u32, first
     let d_shift = add_chunks(sum, lane, columns, chunks);
     let d_scale = add_chunks(product_sum, lane, columns, chunks);
     if lane < columns {
-        sh_mean[lane] = d_shift;
+        sh_reduce[SH_MEAN + lane] = d_shift;
         sh_inverse[lane] = d_scale;
     }
     workgroupBarrier();
@@ -167,7 +168,7 @@ fn normalise_columns_backward(operation: Operation, agent: u32, lane: u32, first
         let factor = parameters[norm] * activations[slice + operation.statistics + operation.columns + column];
         // running statistics do not depend on the minibatch, so nothing flows back through them
         let count = select(1.0 / f32(max(rows, 1u)), 0.0, (operation.flags & RUNNING_STATISTICS) != 0u);
-        let mean_shift = sh_mean[lane % columns] * count;
+        let mean_shift = sh_reduce[SH_MEAN + lane % columns] * count;
         let mean_scale = sh_inverse[lane % columns] * count;
         for (var r = chunk; r < rows; r += chunks) {
             let xhat = activations[normalised + r * operation.normalised_stride];

@@ -19,22 +19,22 @@
 //   output   [rows, columns]  activations   its derivative
 fn tangent_forward(operation: Operation, agent: u32, unit: u32, lane: u32, through: u32) {
     let rows = operation_rows(operation, agent);
-    let index = unit * WORKGROUP_SIZE + lane;
-    if index >= tile_invocations(operation.rows, operation.columns) {
+    let split = split_of(operation);
+    let place = tile_place(split, unit, lane, operation.columns);
+    if is_idle(place, operation.rows) {
         return;
     }
-    let place = tile_place(index, operation.rows);
     let slice = agent * sizes.activations_stride;
     let weights = agent * sizes.parameters_stride + operation.weights;
     let bias = agent * sizes.parameters_stride + operation.bias + sizes.target_offset;
     let bounds = agent * sizes.parameters_stride + operation.norm;
-    product(slice + operation.input, operation.input_stride, rows, weights + sizes.target_offset, operation.weights_stride, operation.inner, place);
+    product(slice + operation.input, operation.input_stride, rows, weights + sizes.target_offset, operation.weights_stride, operation.inner, split, place);
     var along: array<vec4f, TILE_ROWS * TILE_COLUMNS>;
     for (var i = 0u; i < TILE_ROWS * TILE_COLUMNS; i++) {
         along[i] = finished(i / TILE_COLUMNS, i % TILE_COLUMNS);
     }
     if operation.extra != 0xffffffffu {
-        product(slice + operation.extra, operation.extra_stride, rows, weights, operation.weights_stride, operation.inner, place);
+        product(slice + operation.extra, operation.extra_stride, rows, weights, operation.weights_stride, operation.inner, split, place);
         for (var i = 0u; i < TILE_ROWS * TILE_COLUMNS; i++) {
             along[i] += finished(i / TILE_COLUMNS, i % TILE_COLUMNS);
         }
@@ -44,7 +44,7 @@ fn tangent_forward(operation: Operation, agent: u32, unit: u32, lane: u32, throu
         if at >= operation.columns {
             continue;
         }
-        for (var r = 0u; r < TILE_ROWS; r++) {
+        for (var r = finished_from(place); r < TILE_ROWS; r += finished_step(split)) {
             if place.row + r < rows {
                 let dz = along[r * TILE_COLUMNS + c] + parameters[bias + at];
                 let value = activations[slice + operation.forward + (place.row + r) * operation.forward_stride + at];

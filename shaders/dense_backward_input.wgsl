@@ -21,21 +21,21 @@ fn scaled_tanh_gradient(gradient: vec4f, action: vec4f, scale: vec4f, centre: ve
 // `through`: RECTIFIED, SCALED_TANH (also writes dx itself, the action gradient, to `extra`), or LINEAR.
 fn dense_backward_input(operation: Operation, agent: u32, unit: u32, lane: u32, through: u32) {
     let rows = operation_rows(operation, agent);
-    let index = unit * WORKGROUP_SIZE + lane;
-    if index >= tile_invocations(operation.rows, operation.columns) {
-        return;
+    let split = split_of(operation);
+    let place = tile_place(split, unit, lane, operation.columns);
+    if !is_idle(place, operation.rows) {
+        backward_tile(operation, agent, rows, operation.columns, split, place, through);
     }
-    backward_tile(operation, agent, rows, operation.columns, tile_place(index, operation.rows), through);
 }
 
 // `end`: the column after the last that this workgroup owns.
-fn backward_tile(operation: Operation, agent: u32, rows: u32, end: u32, place: Place, through: u32) {
+fn backward_tile(operation: Operation, agent: u32, rows: u32, end: u32, split: u32, place: Place, through: u32) {
     let slice = agent * sizes.activations_stride;
     let weights = agent * sizes.parameters_stride;
-    product_transposed_right(slice + operation.input, operation.input_stride, rows, weights + operation.weights, operation.weights_stride, operation.columns, operation.inner, place);
+    product_transposed_right(slice + operation.input, operation.input_stride, rows, weights + operation.weights, operation.weights_stride, operation.columns, operation.inner, split, place);
     for (var c = 0u; c < TILE_COLUMNS; c++) {
         let at = place.column + c;
-        for (var r = 0u; r < TILE_ROWS; r++) {
+        for (var r = finished_from(place); r < TILE_ROWS; r += finished_step(split)) {
             if place.row + r < rows && at < end {
                 var gradient = finished(r, c);
                 if through == RECTIFIED {
@@ -59,11 +59,13 @@ fn dense_backward_input_normalised(operation: Operation, agent: u32, unit: u32, 
     let rows = operation_rows(operation, agent);
     let first_column = unit * operation.strip;
     let strip_columns = min(operation.strip, operation.columns - first_column);
-    let invocations = tile_invocations(operation.rows, strip_columns);
-    for (var index = lane; index < invocations; index += WORKGROUP_SIZE) {
-        var place = tile_place(index, operation.rows);
+    let split = split_of(operation);
+    for (var round = 0u; round < tile_rounds(split, operation.rows, strip_columns); round++) {
+        var place = tile_place(split, round, lane, strip_columns);
         place.column += first_column;
-        backward_tile(operation, agent, rows, first_column + strip_columns, place, through);
+        if !is_idle(place, operation.rows) {
+            backward_tile(operation, agent, rows, first_column + strip_columns, split, place, through);
+        }
     }
     // dy of the strip, written by other invocations of this workgroup, is summed from here on
     storageBarrier();

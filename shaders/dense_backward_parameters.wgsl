@@ -8,23 +8,23 @@
 
 fn dense_backward_parameters(operation: Operation, agent: u32, unit: u32, lane: u32) {
     let rows = operation_rows(operation, agent);
-    let index = unit * WORKGROUP_SIZE + lane;
-    if index >= tile_invocations(operation.inner * 4u, operation.columns) {
+    let split = split_of(operation);
+    let place = tile_place(split, unit, lane, operation.columns);
+    if is_idle(place, operation.inner * 4u) {
         return;
     }
-    let place = tile_place(index, operation.inner * 4u);
     let slice = agent * sizes.activations_stride;
-    product_transposed_left(slice + operation.input, operation.input_stride, operation.inner, slice + operation.forward, operation.forward_stride, operation.columns, rows, place);
+    product_transposed_left(slice + operation.input, operation.input_stride, operation.inner, slice + operation.forward, operation.forward_stride, operation.columns, rows, split, place);
     let step = adam_step(agent, operation.network);
     for (var c = 0u; c < TILE_COLUMNS; c++) {
         let at = place.column + c;
         if at < operation.columns {
-            for (var r = 0u; r < TILE_ROWS; r++) {
+            for (var r = finished_from(place); r < TILE_ROWS; r += finished_step(split)) {
                 if place.row + r < operation.inner * 4u {
                     apply_gradient(step, operation.weights + (place.row + r) * operation.weights_stride + at, finished(r, c), true);
                 }
             }
-            if place.row == 0u {
+            if place.row == 0u && place.part == 0u {
                 let gradient = select(tile_sum[c], vec4f(), (operation.flags & CANCELLED_BIAS) != 0u);
                 apply_gradient(step, operation.bias + at, gradient, false);
             }

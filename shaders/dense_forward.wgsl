@@ -4,7 +4,7 @@
 //   weights  [inner, columns]  parameters      W, then the bias b [columns]
 //   output   [rows, columns]   activations     y
 //
-// An invocation owns one register tile. Where batch norm needs the statistics of the minibatch, a workgroup owns whole
+// An invocation, or a split of several, owns one register tile. Where batch norm needs the statistics of the minibatch, a workgroup owns whole
 // columns (`strip` of them, all rows), so that no second dispatch is needed; otherwise any run of tiles.
 
 const LINEAR: u32 = 0u;
@@ -25,14 +25,14 @@ fn activate(z: vec4f, activation: u32, scale: vec4f, centre: vec4f) -> vec4f {
 // `normalise`: with the running statistics, which needs no other row.
 fn dense_forward(operation: Operation, agent: u32, unit: u32, lane: u32, activation: u32, normalise: bool) {
     let rows = operation_rows(operation, agent);
-    let index = unit * WORKGROUP_SIZE + lane;
-    if index >= tile_invocations(operation.rows, operation.columns) {
+    let split = split_of(operation);
+    let place = tile_place(split, unit, lane, operation.columns);
+    if is_idle(place, operation.rows) {
         return;
     }
-    let place = tile_place(index, operation.rows);
     let slice = agent * sizes.activations_stride;
     let weights = agent * sizes.parameters_stride;
-    product(slice + operation.input, operation.input_stride, rows, weights + operation.weights, operation.weights_stride, operation.inner, place);
+    product(slice + operation.input, operation.input_stride, rows, weights + operation.weights, operation.weights_stride, operation.inner, split, place);
     let output = slice + operation.output;
     for (var c = 0u; c < TILE_COLUMNS; c++) {
         let at = place.column + c;
@@ -50,7 +50,7 @@ fn dense_forward(operation: Operation, agent: u32, unit: u32, lane: u32, activat
             scale = running_scale(operation, weights, at);
             centre = running_centre(operation, weights, at, scale);
         }
-        for (var r = 0u; r < TILE_ROWS; r++) {
+        for (var r = finished_from(place); r < TILE_ROWS; r += finished_step(split)) {
             if place.row + r < rows {
                 var z = finished(r, c) + bias;
                 if normalise {
@@ -67,16 +67,19 @@ fn dense_forward_normalised(operation: Operation, agent: u32, unit: u32, lane: u
     let rows = operation_rows(operation, agent);
     let first_column = unit * operation.strip;
     let strip_columns = min(operation.strip, operation.columns - first_column);
-    let invocations = tile_invocations(operation.rows, strip_columns);
+    let split = split_of(operation);
     let slice = agent * sizes.activations_stride;
     let weights = agent * sizes.parameters_stride;
     let normalised = slice + operation.normalised;
-    for (var index = lane; index < invocations; index += WORKGROUP_SIZE) {
-        var place = tile_place(index, operation.rows);
+    for (var round = 0u; round < tile_rounds(split, operation.rows, strip_columns); round++) {
+        var place = tile_place(split, round, lane, strip_columns);
         place.column += first_column;
-        product(slice + operation.input, operation.input_stride, rows, weights + operation.weights, operation.weights_stride, operation.inner, place);
+        if is_idle(place, operation.rows) {
+            break;
+        }
+        product(slice + operation.input, operation.input_stride, rows, weights + operation.weights, operation.weights_stride, operation.inner, split, place);
         for (var c = 0u; c < TILE_COLUMNS; c++) {
-            for (var r = 0u; r < TILE_ROWS; r++) {
+            for (var r = finished_from(place); r < TILE_ROWS; r += finished_step(split)) {
                 if place.row + r < rows && place.column + c < first_column + strip_columns {
                     activations[normalised + (place.row + r) * operation.normalised_stride + place.column + c] = finished(r, c);
                 }

@@ -89,10 +89,12 @@ fn derivative_along_w(
         let before = index.checked_sub(1).map(|below| derivatives[below]);
         let forward = if last { action } else { activations.hidden[index].window(0, columns) };
         let output = if last { output } else { derivatives[index] };
+        let deal = kernels.deal(input.rows, columns, layer.inner());
         let operation = Operation {
             kind: if last { Kernel::TangentTanh } else { Kernel::TangentRectified } as u32,
             flags: flag::MINIBATCH_ROWS,
-            units: kernels.tile.invocations(input.rows, columns).div_ceil(kernels.workgroup_size),
+            units: deal.units,
+            split: deal.split,
             rows: input.rows,
             inner: layer.inner(),
             columns,

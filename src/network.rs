@@ -373,14 +373,10 @@ impl Builder<'_> {
         [Access::Parameters(range), Access::Parameters(blended)]
     }
 
-    /// Workgroups that an output of `rows` by `columns` takes.
-    fn units(&self, rows: u32, columns: u32) -> u32 {
-        self.kernels.tile.invocations(rows, columns).div_ceil(self.kernels.workgroup_size)
-    }
-
-    /// Columns a workgroup owns where it owns whole columns.
-    fn strip(&self, rows: u32, columns: u32) -> u32 {
-        self.kernels.tile.strip(rows, columns, self.kernels.workgroup_size)
+    /// Deals out an operation whose workgroups own whole columns.
+    fn own_columns(&self, operation: &mut Operation) {
+        let deal = self.kernels.deal_columns(operation.rows, operation.columns, operation.inner);
+        (operation.units, operation.strip, operation.split) = (deal.units, deal.strip, deal.split);
     }
 
     /// From `observation` through every layer; the actor's output goes to `output` instead where one is given.
@@ -452,6 +448,7 @@ impl Builder<'_> {
         };
         let weights = layer.weights + pass.parameters;
         let bias = layer.bias + pass.parameters;
+        let deal = self.kernels.deal(input.rows, columns, layer.inner());
         let mut operation = Operation {
             rows: input.rows,
             inner: layer.inner(),
@@ -463,7 +460,8 @@ impl Builder<'_> {
             bias,
             output: output.offset,
             output_stride: output.stride,
-            units: self.units(input.rows, columns),
+            units: deal.units,
+            split: deal.split,
             ..self.operation(pass)
         };
         let mut reads = vec![input.access(), Access::Parameters(weights..bias + columns)];
@@ -475,8 +473,7 @@ impl Builder<'_> {
                     operation.kind = Kernel::ForwardInference as u32;
                 } else if let Some((normalised, statistics)) = activations.norms[index] {
                     operation.kind = Kernel::ForwardNormalised as u32;
-                    operation.strip = self.strip(input.rows, columns);
-                    operation.units = columns.div_ceil(operation.strip);
+                    self.own_columns(&mut operation);
                     operation.normalised = normalised.offset;
                     operation.normalised_stride = normalised.stride;
                     operation.statistics = statistics;
@@ -544,6 +541,7 @@ impl Builder<'_> {
         let input = gradients.layers[index + 1];
         let output = gradients.layers[index];
         let forward = activations.hidden[index].window(0, columns);
+        let deal = self.kernels.deal(input.rows, columns, above.columns());
         let mut operation = Operation {
             kind: Kernel::BackwardRectified as u32,
             rows: input.rows,
@@ -557,7 +555,8 @@ impl Builder<'_> {
             output_stride: output.stride,
             forward: forward.offset,
             forward_stride: forward.stride,
-            units: self.units(input.rows, columns),
+            units: deal.units,
+            split: deal.split,
             flags: Self::backward_flags(pass),
             ..self.operation(pass)
         };
@@ -587,8 +586,7 @@ impl Builder<'_> {
         (normalised, statistics): (Matrix, u32),
         train: bool,
     ) {
-        operation.strip = self.strip(operation.rows, operation.columns);
-        operation.units = operation.columns.div_ceil(operation.strip);
+        self.own_columns(operation);
         operation.norm = norm + pass.parameters;
         operation.normalised = normalised.offset;
         operation.normalised_stride = normalised.stride;
@@ -672,6 +670,7 @@ impl Builder<'_> {
         let layer = &self.network.layers[index];
         let input = activations.below(index).window(0, layer.inner());
         let gradient = gradients.layers[index];
+        let deal = self.kernels.deal(4 * layer.inner(), layer.columns(), input.rows);
         let cancelled = if Self::cancels_bias(pass, layer) { flag::CANCELLED_BIAS } else { 0 };
         let operation = Operation {
             kind: Kernel::BackwardParameters as u32,
@@ -685,7 +684,8 @@ impl Builder<'_> {
             bias: layer.bias + parameters,
             forward: gradient.offset,
             forward_stride: gradient.stride,
-            units: self.units(4 * layer.inner(), layer.columns()),
+            units: deal.units,
+            split: deal.split,
             flags: pass.flags | cancelled,
             network,
             ..Default::default()
@@ -715,6 +715,7 @@ impl Builder<'_> {
         let input = gradients.layers[index];
         let weights = layer.weights + pass.parameters + 4 * vec4s(layer.inputs) * layer.columns();
         let columns = vec4s(self.network.action_size);
+        let deal = self.kernels.deal(input.rows, columns, layer.columns());
         steps.push(Step {
             operation: Operation {
                 kind: Kernel::BackwardTanh as u32,
@@ -732,7 +733,8 @@ impl Builder<'_> {
                 extra: action_gradient.offset,
                 extra_stride: action_gradient.stride,
                 norm: bounds,
-                units: self.units(input.rows, columns),
+                units: deal.units,
+                split: deal.split,
                 ..self.operation(pass)
             },
             reads: vec![

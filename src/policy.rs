@@ -133,7 +133,7 @@ impl Policy {
         config: &crate::Config,
         parameters: &[f32],
     ) -> Result<Self> {
-        let grid = crate::kernels::Grid::of(crate::Tile::best(device));
+        let grid = crate::kernels::Grid::of(crate::Tile::best(device), 1);
         Ok(Self {
             device: device.clone(),
             queue: queue.clone(),

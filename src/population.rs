@@ -162,9 +162,9 @@ impl Population {
             Algorithm::Compatible => compatible::update(config, &networks, grid),
             _ => Update::new(config, &networks, grid),
         };
-        let sketch = update(&Grid::of(Tile::Portable));
+        let sketch = update(&Grid::of(Tile::Portable, 1));
         let plan = plan::choose(device, options.plan, sketch.steps.flops())?;
-        let kernels = Arc::new(Kernels::new(device, environment, plan.grid(device, options.tile))?);
+        let kernels = Arc::new(Kernels::new(device, environment, plan.grid(device, options.tile, config.agents))?);
         let update = update(&kernels);
         let mut activations = Allocator { used: update.length };
         let rollout = Rollout::new(&networks, &kernels, config.environments, None, &mut activations);

@@ -14,6 +14,7 @@ pub struct Operation {
     pub network: u32,
     pub units: u32,
     pub strip: u32,
+    pub split: u32,
     pub flags: u32,
     pub rows: u32,
     pub inner: u32,

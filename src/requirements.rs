@@ -103,7 +103,7 @@ fn buffers(config: &Config, environment: &Environment) -> Result<Vec<(String, u6
     environment.validate()?;
     let networks = Networks::new(config, environment);
     // the tile decides how the work is dealt out, not how much room it takes
-    let grid = Grid::of(Tile::Portable);
+    let grid = Grid::of(Tile::Portable, 1);
     let mut activations = Allocator { used: Update::new(config, &networks, &grid).length };
     Rollout::new(&networks, &grid, config.environments, None, &mut activations);
     let each = |vec4s: u32| 16 * u64::from(vec4s) * u64::from(config.agents);

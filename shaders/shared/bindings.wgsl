@@ -13,6 +13,8 @@ struct Operation {
     units: u32,
     // columns a unit owns (vec4s), where a unit owns whole columns
     strip: u32,
+    // invocations that share a tile of the product, each along another part of the inner dimension; a power of two
+    split: u32,
     flags: u32,
     // rows of the left matrix; a minibatch operation uses the rows that were sampled
     rows: u32,
@@ -186,8 +188,8 @@ struct Dispatch {
 @group(1) @binding(0) var<uniform> dispatch: Dispatch;
 
 override WORKGROUP_SIZE: u32 = 64u;
-// Scratch for fixed-order reductions, one entry an invocation; 256 is WebGPU's largest workgroup.
-var<workgroup> sh_reduce: array<vec4f, 256>;
+// Scratch for fixed-order reductions, two entries an invocation; 256 is WebGPU's largest workgroup.
+var<workgroup> sh_reduce: array<vec4f, 512>;
 
 const ACTOR: u32 = 0u;
 const CRITIC: u32 = 1u;

@@ -1,22 +1,54 @@
-// How the tiles of a matrix product are dealt out. The register tile itself is in tile_portable.wgsl or
-// tile_subgroup.wgsl, whichever the device is served best by.
+// How the tiles of a matrix product are dealt out. The register tile itself is in tile_portable.wgsl, tile_subgroup.wgsl
+// or tile_small.wgsl, whichever the device is served best by.
 
-// Where an invocation's part of a tile begins in the output: its row, its vec4 column, and its number in its team.
+// An invocation's part of a tile: where it begins in the output (its row, its vec4 column), the invocation's number in the
+// team that shares what it loads, in the `split` that shares the inner dimension, and among those of its part.
 struct Place {
     row: u32,
     column: u32,
     member: u32,
+    part: u32,
+    slot: u32,
 }
 
-// Invocations that an output of `rows` by `columns` (vec4s) takes, whole teams.
-fn tile_invocations(rows: u32, columns: u32) -> u32 {
+// Invocations that share a tile of this operation's product, each along another part of the inner dimension.
+fn split_of(operation: Operation) -> u32 {
+    return select(1u, operation.split, SPLITS);
+}
+
+fn tile_columns(columns: u32) -> u32 {
     let wide = TILE_COLUMNS * TEAM;
-    return (rows + TILE_ROWS - 1u) / TILE_ROWS * ((columns + wide - 1u) / wide) * TEAM;
+    return (columns + wide - 1u) / wide;
 }
 
-fn tile_place(index: u32, rows: u32) -> Place {
-    let row_tiles = (rows + TILE_ROWS - 1u) / TILE_ROWS;
+// Rounds in which a workgroup works off an output of `rows` by `columns` (vec4s).
+fn tile_rounds(split: u32, rows: u32, columns: u32) -> u32 {
+    let invocations = (rows + TILE_ROWS - 1u) / TILE_ROWS * tile_columns(columns) * TEAM * split;
+    return (invocations + WORKGROUP_SIZE - 1u) / WORKGROUP_SIZE;
+}
+
+// Neighbours lie side by side in a row of tiles, so that they load neighbouring vec4s. Past the last tile, `row` is past
+// the last row.
+fn tile_place(split: u32, round: u32, lane: u32, columns: u32) -> Place {
+    let slots = WORKGROUP_SIZE / split;
+    let slot = lane % slots;
+    let index = round * slots + slot;
+    let across = tile_columns(columns);
     let team = index / TEAM;
     let member = index % TEAM;
-    return Place(team % row_tiles * TILE_ROWS, (team / row_tiles * TEAM + member) * TILE_COLUMNS, member);
+    return Place(team / across * TILE_ROWS, (team % across * TEAM + member) * TILE_COLUMNS, member, lane / slots, slot);
+}
+
+// Whether there is nothing to do at a place. Where tiles are split nobody leaves early: all meet at barriers.
+fn is_idle(at: Place, rows: u32) -> bool {
+    return !SPLITS && at.row >= rows;
+}
+
+// The rows of a finished tile that an invocation has: every `finished_step`-th from `finished_from`.
+fn finished_from(at: Place) -> u32 {
+    return select(0u, at.part, SPLITS);
+}
+
+fn finished_step(split: u32) -> u32 {
+    return select(1u, min(split, TILE_ROWS), SPLITS);
 }

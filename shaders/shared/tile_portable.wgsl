@@ -6,6 +6,7 @@ const TILE_ROWS: u32 = 8u;
 const TILE_COLUMNS: u32 = 2u;
 // invocations that share what they load
 const TEAM: u32 = 1u;
+const SPLITS: bool = false;
 
 // The finished tile, row after row.
 var<private> tile: array<vec4f, 16>;
@@ -17,7 +18,7 @@ fn finished(row: u32, column: u32) -> vec4f {
 var<private> tile_sum: array<vec4f, 2>;
 
 // A [rows, inner] in `activations` times B [inner, columns] in `parameters`; `inner` in vec4s, B's columns b_stride.
-fn product(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: u32, inner: u32, at: Place) {
+fn product(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: u32, inner: u32, split: u32, at: Place) {
     let row = at.row;
     let column = at.column;
     let last = max(rows, 1u) - 1u;
@@ -85,7 +86,7 @@ fn product(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: u32, inner: u32, 
 }
 
 // A [rows, inner] in `activations` times the transpose of B [columns * 4, inner] in `parameters`.
-fn product_transposed_right(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: u32, columns: u32, inner: u32, at: Place) {
+fn product_transposed_right(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: u32, columns: u32, inner: u32, split: u32, at: Place) {
     let row = at.row;
     let column = at.column;
     let last = max(rows, 1u) - 1u;
@@ -161,7 +162,7 @@ fn product_transposed_right(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: 
 
 // The transpose of A [rows, a_columns] times B [rows, b_columns], both in `activations`; columns in vec4s.
 // Also leaves the column sums of B in `tile_sum`.
-fn product_transposed_left(a: u32, a_stride: u32, a_columns: u32, b: u32, b_stride: u32, b_columns: u32, rows: u32, at: Place) {
+fn product_transposed_left(a: u32, a_stride: u32, a_columns: u32, b: u32, b_stride: u32, b_columns: u32, rows: u32, split: u32, at: Place) {
     let a_column = at.row / 4u;
     let b_column = at.column;
     let a0 = a + min(a_column, a_columns - 1u);

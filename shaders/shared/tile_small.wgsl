@@ -1,38 +1,78 @@
-// The register tile of the fused plan: one invocation owns 4 rows by 1 vec4 column of the output, so that a layer of 64
-// units and a minibatch of 64 keep all 256 invocations of a workgroup busy. Eight vec4 loads, which the invocations of a
-// subgroup mostly share, feed 16 vec4 multiply-adds. Rows and columns past the edge repeat the last one; whoever stores
-// skips them. The same sums in the same order as tile_portable.wgsl.
+// The register tile for GPUs, where many small pieces of work hide each other's waiting: one invocation owns 4 rows by 1
+// vec4 column of the output. A layer of 64 units and a minibatch of 64 are work for 256 invocations; where that leaves the
+// device idle, 2, 4, ... invocations split the inner dimension of each tile between them and add up what they have in
+// workgroup memory. Eight vec4 loads, which the invocations of a subgroup mostly share, feed 16 vec4 multiply-adds. Rows
+// and columns past the edge repeat the last one; whoever stores skips them.
 
 const TILE_ROWS: u32 = 4u;
 const TILE_COLUMNS: u32 = 1u;
 const TEAM: u32 = 1u;
+const SPLITS: bool = true;
 
-// The finished tile, row after row.
+// The finished rows, those of other invocations of the split left out.
 var<private> tile: array<vec4f, 4>;
 fn finished(row: u32, column: u32) -> vec4f {
     return tile[row * TILE_COLUMNS + column];
 }
 
-// The column sums of the right matrix, by product_transposed_left.
+// The column sums of the right matrix, by product_transposed_left, for part 0 of the split.
 var<private> tile_sum: array<vec4f, 1>;
 
 fn four_products(x: vec4f, y0: vec4f, y1: vec4f, y2: vec4f, y3: vec4f, t: vec4f) -> vec4f {
     return fma(vec4f(x.x), y0, fma(vec4f(x.y), y1, fma(vec4f(x.z), y2, fma(vec4f(x.w), y3, t))));
 }
 
+// Two vec4s of every invocation, for the others of its split to add up in the order of the parts.
+fn offer(first: vec4f, second: vec4f, split: u32, at: Place) {
+    let lane = at.part * (WORKGROUP_SIZE / split) + at.slot;
+    sh_reduce[lane] = first;
+    sh_reduce[WORKGROUP_SIZE + lane] = second;
+    workgroupBarrier();
+}
+
+fn add_parts(which: u32, split: u32, slot: u32) -> vec4f {
+    let slots = WORKGROUP_SIZE / split;
+    var sum = vec4f();
+    for (var part = 0u; part < split; part++) {
+        sum += sh_reduce[which * WORKGROUP_SIZE + part * slots + slot];
+    }
+    return sum;
+}
+
+// Row r of a tile is finished by part r, or r modulo 2 where only two split it.
+fn finish(t0: vec4f, t1: vec4f, t2: vec4f, t3: vec4f, split: u32, at: Place) {
+    tile[0] = t0;
+    tile[1] = t1;
+    tile[2] = t2;
+    tile[3] = t3;
+    if split == 1u {
+        return;
+    }
+    let step = min(split, 4u);
+    offer(t0, t1, split, at);
+    if at.part == 0u { tile[0] = add_parts(0u, split, at.slot); }
+    if at.part == 1u { tile[1] = add_parts(1u, split, at.slot); }
+    workgroupBarrier();
+    offer(t2, t3, split, at);
+    if at.part == 2u % step { tile[2] = add_parts(0u, split, at.slot); }
+    if at.part == 3u % step { tile[3] = add_parts(1u, split, at.slot); }
+    workgroupBarrier();
+}
+
 // A [rows, inner] in `activations` times B [inner, columns] in `parameters`; `inner` in vec4s, B's columns b_stride.
-fn product(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: u32, inner: u32, at: Place) {
+fn product(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: u32, inner: u32, split: u32, at: Place) {
     let last = max(rows, 1u) - 1u;
     let r0 = a + min(at.row, last) * a_stride;
     let r1 = a + min(at.row + 1u, last) * a_stride;
     let r2 = a + min(at.row + 2u, last) * a_stride;
     let r3 = a + min(at.row + 3u, last) * a_stride;
-    var c = b + min(at.column, b_stride - 1u);
+    let first = b + min(at.column, b_stride - 1u);
     var t0 = vec4f();
     var t1 = vec4f();
     var t2 = vec4f();
     var t3 = vec4f();
-    for (var k = 0u; k < inner; k++) {
+    for (var k = at.part; k < inner; k += split) {
+        let c = first + 4u * k * b_stride;
         let y0 = parameters[c];
         let y1 = parameters[c + b_stride];
         let y2 = parameters[c + 2u * b_stride];
@@ -41,16 +81,12 @@ fn product(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: u32, inner: u32, 
         t1 = four_products(activations[r1 + k], y0, y1, y2, y3, t1);
         t2 = four_products(activations[r2 + k], y0, y1, y2, y3, t2);
         t3 = four_products(activations[r3 + k], y0, y1, y2, y3, t3);
-        c += 4u * b_stride;
     }
-    tile[0] = t0;
-    tile[1] = t1;
-    tile[2] = t2;
-    tile[3] = t3;
+    finish(t0, t1, t2, t3, split, at);
 }
 
 // A [rows, inner] in `activations` times the transpose of B [columns * 4, inner] in `parameters`.
-fn product_transposed_right(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: u32, columns: u32, inner: u32, at: Place) {
+fn product_transposed_right(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: u32, columns: u32, inner: u32, split: u32, at: Place) {
     let last = max(rows, 1u) - 1u;
     let r0 = a + min(at.row, last) * a_stride;
     let r1 = a + min(at.row + 1u, last) * a_stride;
@@ -61,7 +97,7 @@ fn product_transposed_right(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: 
     var t1 = vec4f();
     var t2 = vec4f();
     var t3 = vec4f();
-    for (var k = 0u; k < inner; k++) {
+    for (var k = at.part; k < inner; k += split) {
         let w0 = parameters[c + k];
         let w1 = parameters[c + b_stride + k];
         let w2 = parameters[c + 2u * b_stride + k];
@@ -75,15 +111,12 @@ fn product_transposed_right(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: 
         t2 = four_products(activations[r2 + k], y0, y1, y2, y3, t2);
         t3 = four_products(activations[r3 + k], y0, y1, y2, y3, t3);
     }
-    tile[0] = t0;
-    tile[1] = t1;
-    tile[2] = t2;
-    tile[3] = t3;
+    finish(t0, t1, t2, t3, split, at);
 }
 
 // The transpose of A [rows, a_columns] times B [rows, b_columns], both in `activations`; columns in vec4s.
 // Also leaves the column sums of B in `tile_sum`.
-fn product_transposed_left(a: u32, a_stride: u32, a_columns: u32, b: u32, b_stride: u32, b_columns: u32, rows: u32, at: Place) {
+fn product_transposed_left(a: u32, a_stride: u32, a_columns: u32, b: u32, b_stride: u32, b_columns: u32, rows: u32, split: u32, at: Place) {
     let from_a = a + min(at.row / 4u, a_columns - 1u);
     let from_b = b + min(at.column, b_columns - 1u);
     var sum = vec4f();
@@ -91,7 +124,7 @@ fn product_transposed_left(a: u32, a_stride: u32, a_columns: u32, b: u32, b_stri
     var t1 = vec4f();
     var t2 = vec4f();
     var t3 = vec4f();
-    for (var k = 0u; k < rows; k++) {
+    for (var k = at.part; k < rows; k += split) {
         let x = activations[from_a + k * a_stride];
         let y = activations[from_b + k * b_stride];
         sum += y;
@@ -100,9 +133,11 @@ fn product_transposed_left(a: u32, a_stride: u32, a_columns: u32, b: u32, b_stri
         t2 = fma(vec4f(x.z), y, t2);
         t3 = fma(vec4f(x.w), y, t3);
     }
+    finish(t0, t1, t2, t3, split, at);
     tile_sum[0] = sum;
-    tile[0] = t0;
-    tile[1] = t1;
-    tile[2] = t2;
-    tile[3] = t3;
+    if split > 1u {
+        offer(sum, vec4f(), split, at);
+        tile_sum[0] = add_parts(0u, split, at.slot);
+        workgroupBarrier();
+    }
 }

@@ -11,6 +11,7 @@
 const TILE_ROWS: u32 = 32u;
 const TILE_COLUMNS: u32 = 2u;
 const TEAM: u32 = 8u;
+const SPLITS: bool = false;
 
 // The finished tile, row after row, eight rows each: the time that Mesa takes to compile grows with the square of the
 // places that touch an array.
@@ -89,7 +90,7 @@ fn load_left(inside: bool, address: u32) -> vec4f {
 }
 
 // A [rows, inner] in `activations` times B [inner, columns] in `parameters`; `inner` in vec4s, B's columns b_stride.
-fn product(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: u32, inner: u32, at: Place) {
+fn product(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: u32, inner: u32, split: u32, at: Place) {
     let first = at.row + at.member;
     let column = at.column;
     let address = a + first * a_stride;
@@ -126,7 +127,7 @@ fn product(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: u32, inner: u32, 
 }
 
 // A [rows, inner] in `activations` times the transpose of B [columns * 4, inner] in `parameters`.
-fn product_transposed_right(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: u32, columns: u32, inner: u32, at: Place) {
+fn product_transposed_right(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: u32, columns: u32, inner: u32, split: u32, at: Place) {
     let first = at.row + at.member;
     let column = at.column;
     let address = a + first * a_stride;
@@ -172,7 +173,7 @@ fn product_transposed_right(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: 
 
 // The transpose of A [rows, a_columns] times B [rows, b_columns], both in `activations`; columns in vec4s.
 // Also leaves the column sums of B in `tile_sum`. Each member loads one of the eight vec4s of A that make 32 rows.
-fn product_transposed_left(a: u32, a_stride: u32, a_columns: u32, b: u32, b_stride: u32, b_columns: u32, rows: u32, at: Place) {
+fn product_transposed_left(a: u32, a_stride: u32, a_columns: u32, b: u32, b_stride: u32, b_columns: u32, rows: u32, split: u32, at: Place) {
     let mine = at.row / 4u + at.member;
     let b_column = at.column;
     var s0 = vec4f();

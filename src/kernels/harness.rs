@@ -68,7 +68,7 @@ fn compiled(name: &'static str, gpu: &'static Gpu, environment: &Environment, ti
         Arc::clone(cache.entry((name, environment.name.to_string())).or_default())
     };
     let kernels = cell.get_or_init(|| {
-        Arc::new(Kernels::new(&gpu.device, environment, Grid::of(tile)).unwrap_or_else(|error| panic!("{}: {error}", environment.name)))
+        Arc::new(Kernels::new(&gpu.device, environment, Grid::of(tile, 1)).unwrap_or_else(|error| panic!("{}: {error}", environment.name)))
     });
     Rig { name, gpu, kernels: Arc::clone(kernels) }
 }

@@ -46,7 +46,7 @@ macro_rules! rust_struct {
 fn structs_have_the_same_members_at_the_same_offsets() {
     for tile in Tile::ALL {
         let module = module(tile);
-        let operation: Members = rust_struct!(Operation: kind, network, units, strip, flags, rows, inner, columns, input, input_stride,
+        let operation: Members = rust_struct!(Operation: kind, network, units, strip, split, flags, rows, inner, columns, input, input_stride,
             weights, weights_stride, bias, output, output_stride, forward, forward_stride, normalised, normalised_stride, norm,
             statistics, extra, extra_stride, ends_level);
         assert_eq!(wgsl_struct(&module, "Operation"), operation);

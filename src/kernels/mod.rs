@@ -149,8 +149,8 @@ pub enum Tile {
     /// 32 rows by 16 vec4 columns a team of eight invocations that broadcast to each other what they load, where
     /// subgroups are eight wide: `shaders/shared/tile_subgroup.wgsl`.
     Subgroup,
-    /// 4 rows by 1 vec4 column an invocation, on any device: `shaders/shared/tile_small.wgsl`. For the fused plan, which
-    /// has 256 invocations for one agent's layer.
+    /// 4 rows by 1 vec4 column an invocation, or several that split the inner dimension, on any device:
+    /// `shaders/shared/tile_small.wgsl`. For GPUs.
     Small,
 }
 
@@ -167,9 +167,15 @@ impl Tile {
         }
     }
 
-    /// The tile that serves `device` best: software drivers load memory lane by lane and have subgroups of eight.
+    /// The tile that serves `device` best: software drivers load memory lane by lane and have subgroups of eight; GPUs need
+    /// many invocations to hide that each of them waits.
     pub fn best(device: &wgpu::Device) -> Self {
-        if Self::Subgroup.runs_on(device) { Self::Subgroup } else { Self::Portable }
+        let software = device.adapter_info().device_type == wgpu::DeviceType::Cpu;
+        match software {
+            true if Self::Subgroup.runs_on(device) => Self::Subgroup,
+            true => Self::Portable,
+            false => Self::Small,
+        }
     }
 
     /// Whether `device` offers what this tile needs.
@@ -192,17 +198,12 @@ impl Tile {
         }
     }
 
-    /// Invocations that an output of `rows` by `columns` (vec4s) takes.
-    pub(crate) fn invocations(self, rows: u32, columns: u32) -> u32 {
-        let (tile_rows, tile_columns, team) = self.shape();
-        rows.div_ceil(tile_rows) * columns.div_ceil(tile_columns * team) * team
-    }
-
-    /// Columns (vec4s) that a workgroup owns where it owns whole columns of `rows`: as many as keep it busy.
-    pub(crate) fn strip(self, rows: u32, columns: u32, workgroup_size: u32) -> u32 {
-        let (tile_rows, tile_columns, team) = self.shape();
-        let teams = workgroup_size / team / rows.div_ceil(tile_rows);
-        (teams.max(1) * tile_columns * team).min(columns)
+    /// Invocations that may share a tile's inner dimension.
+    fn most_parts(self) -> u32 {
+        match self {
+            Tile::Portable | Tile::Subgroup => 1,
+            Tile::Small => 16,
+        }
     }
 
     /// Invocations a workgroup.
@@ -210,7 +211,7 @@ impl Tile {
         match self {
             Tile::Portable => 32,
             Tile::Subgroup => 8,
-            Tile::Small => 64,
+            Tile::Small => 256,
         }
     }
 }
@@ -233,12 +234,58 @@ fn memory_binding_types() -> [wgpu::BufferBindingType; 9] {
 pub(crate) struct Grid {
     pub tile: Tile,
     pub workgroup_size: u32,
+    /// Invocations that keep an agent's share of the device busy: tiles are split until there are as many.
+    pub invocations: u32,
+}
+
+/// A product's share of a dispatch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Deal {
+    /// Workgroups.
+    pub units: u32,
+    /// Columns (vec4s) that a workgroup owns, where it owns whole columns.
+    pub strip: u32,
+    /// Invocations that share a tile, each along another part of the inner dimension.
+    pub split: u32,
 }
 
 impl Grid {
-    /// A tile in workgroups of the size that suits it where a dispatch is one level of a program.
-    pub fn of(tile: Tile) -> Self {
-        Self { tile, workgroup_size: tile.workgroup_size() }
+    /// Invocations that hide each other's waiting on a GPU of the larger kind.
+    const BUSY: u32 = 32_768;
+
+    /// A tile in workgroups of the size that suits it where a dispatch is one level of a program, for `agents`.
+    pub fn of(tile: Tile, agents: u32) -> Self {
+        Self { tile, workgroup_size: tile.workgroup_size(), invocations: Self::BUSY / agents.max(1) }
+    }
+
+    /// The same where one workgroup does all that an agent has to do.
+    pub fn of_one_workgroup(tile: Tile, workgroup_size: u32) -> Self {
+        Self { tile, workgroup_size, invocations: workgroup_size }
+    }
+
+    /// An output of `rows` by `columns` (vec4s), each a sum of `inner` steps, dealt out tile by tile.
+    pub fn deal(&self, rows: u32, columns: u32, inner: u32) -> Deal {
+        let (tile_rows, tile_columns, team) = self.tile.shape();
+        let invocations = rows.div_ceil(tile_rows) * columns.div_ceil(tile_columns * team) * team;
+        let split = self.split(invocations, inner, self.workgroup_size);
+        Deal { units: (invocations * split).div_ceil(self.workgroup_size), strip: 0, split }
+    }
+
+    /// The same where a workgroup owns whole columns: as many as keep it busy.
+    pub fn deal_columns(&self, rows: u32, columns: u32, inner: u32) -> Deal {
+        let (tile_rows, tile_columns, team) = self.tile.shape();
+        let row_tiles = rows.div_ceil(tile_rows);
+        let invocations = row_tiles * columns.div_ceil(tile_columns * team) * team;
+        let split = self.split(invocations, inner, self.workgroup_size / row_tiles);
+        let teams = self.workgroup_size / team / split / row_tiles;
+        let strip = (teams.max(1) * tile_columns * team).min(columns);
+        Deal { units: columns.div_ceil(strip), strip, split }
+    }
+
+    /// The largest power of two that leaves nobody idle for want of tiles or of steps.
+    fn split(&self, invocations: u32, inner: u32, most: u32) -> u32 {
+        let most = most.min(inner).min(self.tile.most_parts()).min(self.invocations / invocations.max(1));
+        1 << most.max(1).ilog2()
     }
 }
 
