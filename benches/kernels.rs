@@ -30,7 +30,7 @@ fn time_all(criterion: &mut Criterion) -> Result<()> {
         // dispatches of the same kernel over the same sizes take the same time
         let mut seen = HashSet::new();
         for (index, time) in population.time_dispatches_blocking(1)?.into_iter().enumerate() {
-            if !seen.insert((time.kernel, time.operations, time.workgroups, time.flops as u64)) {
+            if !seen.insert((time.kernel.clone(), time.operations, time.workgroups, time.flops as u64)) {
                 continue;
             }
             group.throughput(Throughput::Elements(time.flops.max(1.0) as u64));

@@ -152,8 +152,8 @@ impl<'a> Stage<'a> {
         let environments = (ACTIVATION_BYTES / bytes_an_episode).clamp(1, u64::from(episodes)) as u32;
         let (rollout, activations) = probe(environments);
         let mut table = Vec::new();
-        let reset = rollout.reset.schedule(&mut table);
-        let step = rollout.steps.schedule(&mut table);
+        let reset = rollout.reset.schedule(&mut table, &population.kernels);
+        let step = rollout.steps.schedule(&mut table, &population.kernels);
         let (device, queue) = (&population.device, &population.queue);
         let stride = environment_stride(&population.environment);
         let each = |floats: u64, what| storage(device, what, 4 * floats * u64::from(agents), "evaluate fewer agents at once");
@@ -169,7 +169,7 @@ impl<'a> Stage<'a> {
         queue.write_buffer(&buffers.agent_states, 0, bytemuck::cast_slice(&vec![AgentState::zeroed(); agents as usize]));
         let sizes =
             Sizes { environments, activations_stride: activations, replay_capacity: 1, time_limit: limit, ..population.memory.sizes };
-        let memory = Memory::new(device, queue, &population.kernels, sizes, &table, buffers);
+        let memory = Memory::new(device, queue, &population.kernels, sizes, &table, buffers)?;
         let tail = (population.environment.state_size + population.environment.action_size()) as usize;
         Ok(Self { population, memory, rollout, reset, step, environments, limit, stride: stride as usize, tail })
     }

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
 use crate::plan::{DispatchEntry, dispatch_table, entry_binding};
-use crate::program::Operation;
+use crate::program::{MOST_OPERATIONS, Operation};
 use bytemuck::{Pod, Zeroable};
 use std::ops::Range;
 
@@ -141,6 +141,9 @@ pub(crate) fn filled<T: Pod>(
 
 impl Memory {
     /// Bind groups over `buffers`, with the operations that programs were scheduled into.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] for more operations than a table holds.
     pub fn new(
         device: &wgpu::Device,
         queue: &wgpu::Queue,
@@ -148,9 +151,22 @@ impl Memory {
         sizes: Sizes,
         operations: &[Operation],
         buffers: RoleBuffers,
-    ) -> Self {
+    ) -> Result<Self> {
+        if operations.len() > MOST_OPERATIONS {
+            return Err(Error::Limit {
+                what: "the networks' programs".into(),
+                needed: format!("{} operations", operations.len()),
+                offered: MOST_OPERATIONS.to_string(),
+                remedy: "use fewer hidden layers".into(),
+            });
+        }
         let uniform = filled(device, queue, "sizes", wgpu::BufferUsages::UNIFORM, &[sizes]);
-        let table = filled(device, queue, "operations", wgpu::BufferUsages::STORAGE, operations);
+        // uniform: every invocation of a workgroup reads the same operation, which such memory is made for
+        let mut whole = vec![Operation::zeroed(); MOST_OPERATIONS];
+        for (place, operation) in whole.iter_mut().zip(operations) {
+            *place = *operation;
+        }
+        let table = filled(device, queue, "operations", wgpu::BufferUsages::UNIFORM, &whole);
         let entries: Vec<_> = (0..operations.len() as u32).map(|first| DispatchEntry { first, ..DispatchEntry::zeroed() }).collect();
         let (dispatches, _) = dispatch_table(device, queue, &entries);
         let bound = [
@@ -176,7 +192,7 @@ impl Memory {
             layout: &kernels.dispatch_layout,
             entries: &[entry_binding(&dispatches)],
         });
-        Self { sizes, buffers, bind_group, table, uniform }
+        Ok(Self { sizes, buffers, bind_group, table, uniform })
     }
 }
 

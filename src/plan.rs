@@ -102,8 +102,8 @@ impl Iterator {
         learn: &Program,
         kinds: Vec<Iteration>,
     ) -> Self {
-        let used: Vec<_> = rollout.dispatches.iter().chain(&learn.dispatches).map(|dispatch| dispatch.kernel).collect();
-        let pipeline = kernels.iterating_pipeline(&used);
+        let used = rollout.dispatches.iter().chain(&learn.dispatches).flat_map(|dispatch| dispatch.kinds.iter()).collect();
+        let pipeline = kernels.iterating_pipeline(used);
         let entries = entries(&kinds, rollout.operations(), learn.operations());
         let (buffer, stride) = dispatch_table(device, queue, &entries);
         // Mesa's software driver silently ends the loops of a dispatch that have taken 65,535 iterations all together

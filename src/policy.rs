@@ -204,7 +204,7 @@ impl Policy {
             rows = rows.div_ceil(2);
         };
         let mut table = Vec::new();
-        let program = pass.steps.schedule(&mut table);
+        let program = pass.steps.schedule(&mut table, &self.kernels);
         program.prepare(&self.kernels);
         let smaller = "use smaller networks";
         let unused = |what: &str| storage(device, what, 16, smaller);
@@ -226,7 +226,7 @@ impl Policy {
             normalisation_epsilon: self.epsilon,
             ..Sizes::zeroed()
         };
-        let memory = Memory::new(device, queue, &self.kernels, sizes, &table, buffers);
+        let memory = Memory::new(device, queue, &self.kernels, sizes, &table, buffers)?;
         let movers = self.kernels.movers()?;
         let inside = &memory.buffers.activations;
         let between = |matrix: Matrix, outside: Rows<'_>, columns, first: u32| Transfer {

@@ -170,11 +170,11 @@ impl Population {
         let rollout = Rollout::new(&networks, &kernels, config.environments, None, &mut activations);
         let mut table = Vec::new();
         let programs = Programs {
-            reset: rollout.reset.schedule(&mut table),
-            rollout: rollout.steps.schedule(&mut table),
-            learn: update.steps.schedule(&mut table),
-            clear_measurements: clear_measurements().schedule(&mut table),
-            actor: rollout.actor().schedule(&mut table),
+            reset: rollout.reset.schedule(&mut table, &kernels),
+            rollout: rollout.steps.schedule(&mut table, &kernels),
+            learn: update.steps.schedule(&mut table, &kernels),
+            clear_measurements: clear_measurements().schedule(&mut table, &kernels),
+            actor: rollout.actor().schedule(&mut table, &kernels),
         };
         // in the fused plan, environments on the host still need the actor alone
         let (always, layered) = ([&programs.reset, &programs.clear_measurements, &programs.actor], [&programs.rollout, &programs.learn]);
@@ -187,7 +187,7 @@ impl Population {
         });
         let sizes = sizes(config, environment, &networks, activations.used, options);
         let buffers = allocate(device, queue, config, &sizes, &hyper_parameters)?;
-        let memory = Memory::new(device, queue, &kernels, sizes, &table, buffers);
+        let memory = Memory::new(device, queue, &kernels, sizes, &table, buffers)?;
         let mut population = Self {
             device: device.clone(),
             queue: queue.clone(),

@@ -21,8 +21,8 @@ use crate::stopwatch::{Clock, Stopwatch};
 pub struct DispatchTime {
     /// `rollout` or `learn`.
     pub program: &'static str,
-    /// The kernel's name, as in `shaders/program.wgsl`.
-    pub kernel: &'static str,
+    /// The names of its kernels, as in `shaders/program.wgsl`, with ` + ` between them.
+    pub kernel: String,
     /// Operations that share the dispatch.
     pub operations: u32,
     /// Workgroups, over all agents.
@@ -77,7 +77,7 @@ impl Population {
         let operations = &self.operations()[dispatch.first as usize..(dispatch.first + dispatch.operations) as usize];
         Ok(DispatchTime {
             program,
-            kernel: dispatch.kernel.name(),
+            kernel: dispatch.kinds.names(),
             operations: dispatch.operations,
             workgroups: dispatch.units * dispatch.operations * self.config.agents,
             flops: agents * operations.iter().map(Operation::flops).sum::<f64>(),

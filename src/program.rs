@@ -1,7 +1,7 @@
 //! A program: operations written in the order of the algorithm, levelled by what they read and write, recorded once and
 //! replayed as often as wanted.
 
-use crate::kernels::{Kernel, Kernels};
+use crate::kernels::{Grid, Kernel, Kernels, Kinds};
 use bytemuck::{Pod, Zeroable};
 use std::ops::Range;
 
@@ -35,7 +35,14 @@ pub struct Operation {
     pub extra: u32,
     pub extra_stride: u32,
     pub ends_level: u32,
+    pub reserved0: u32,
+    pub reserved1: u32,
+    pub reserved2: u32,
 }
+
+/// Operations of all programs of a population: what a uniform buffer holds within WebGPU's default limits, as in
+/// `shaders/shared/bindings.wgsl`.
+pub(crate) const MOST_OPERATIONS: usize = 512;
 
 impl Operation {
     /// Multiplications and additions of its product; 0 where it has none.
@@ -95,7 +102,8 @@ impl Step {
 /// A run of operations that one dispatch executes.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Dispatch {
-    pub kernel: Kernel,
+    /// The kinds of its operations, a bit each.
+    pub kinds: Kinds,
     /// Index of the first operation in the shared table.
     pub first: u32,
     pub operations: u32,
@@ -122,8 +130,9 @@ impl Steps {
         levels
     }
 
-    /// Orders the steps by level and kernel, and groups each such run into a dispatch. `table` takes the operations.
-    pub fn schedule(&self, table: &mut Vec<Operation>) -> Program {
+    /// Orders the steps by level and kind, and groups each level, or each kind of a level, into a dispatch. `table` takes
+    /// the operations.
+    pub fn schedule(&self, table: &mut Vec<Operation>, grid: &Grid) -> Program {
         let levels = self.levels();
         let mut order: Vec<usize> = (0..self.0.len()).collect();
         order.sort_by_key(|&i| (levels[i], self.0[i].operation.kind));
@@ -132,13 +141,15 @@ impl Steps {
         for i in order {
             let operation = self.0[i].operation;
             let key = (levels[i], operation.kind);
+            let joins = |(level, kind)| level == levels[i] && (kind == operation.kind || grid.tile.mixes_kinds());
             match dispatches.last_mut() {
-                Some(last) if previous == Some(key) => {
+                Some(last) if previous.is_some_and(joins) => {
+                    last.kinds.insert(Kernel::from_kind(operation.kind));
                     last.operations += 1;
                     last.units = last.units.max(operation.units);
                 }
                 _ => dispatches.push(Dispatch {
-                    kernel: Kernel::from_kind(operation.kind),
+                    kinds: Kinds::of(Kernel::from_kind(operation.kind)),
                     first: table.len() as u32,
                     operations: 1,
                     units: operation.units,
@@ -175,14 +186,14 @@ impl Program {
     /// Compiles what the program needs, so that recording it never waits for a compiler.
     pub fn prepare(&self, kernels: &Kernels) {
         for dispatch in &self.dispatches {
-            kernels.pipeline(dispatch.kernel);
+            kernels.pipeline(dispatch.kinds);
         }
     }
 
     /// Records the program into `pass`, whose bind group 0 is already the population's.
     pub fn record(&self, pass: &mut wgpu::ComputePass<'_>, kernels: &Kernels, table: &wgpu::BindGroup, agents: u32) {
         for dispatch in &self.dispatches {
-            pass.set_pipeline(kernels.pipeline(dispatch.kernel));
+            pass.set_pipeline(&kernels.pipeline(dispatch.kinds));
             pass.set_bind_group(1, table, &[dispatch.first * kernels.dispatch_alignment]);
             pass.dispatch_workgroups(dispatch.units, dispatch.operations, agents);
         }
@@ -192,6 +203,7 @@ impl Program {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::Tile;
 
     fn step(kind: u32, reads: Vec<Access>, writes: Vec<Access>) -> Step {
         Step { operation: Operation { kind, units: 1, ..Default::default() }, reads, writes }
@@ -208,10 +220,15 @@ mod tests {
         steps.0.push(step(13, vec![], vec![Parameters(0..4)]));
         assert_eq!(steps.levels(), [0, 0, 1, 1]);
         let mut table = Vec::new();
-        let program = steps.schedule(&mut table);
-        let shape: Vec<_> = program.dispatches.iter().map(|d| (d.first, d.operations)).collect();
-        assert_eq!(shape, [(0, 2), (2, 1), (3, 1)]);
+        let shape = |program: &Program| program.dispatches.iter().map(|d| (d.first, d.operations)).collect::<Vec<_>>();
+        assert_eq!(shape(&steps.schedule(&mut table, &Grid::of(Tile::Portable, 1))), [(0, 2), (2, 1), (3, 1)]);
         assert_eq!(table.iter().map(|o| o.kind).collect::<Vec<_>>(), [3, 3, 2, 13]);
         assert_eq!(table.iter().map(|o| o.ends_level).collect::<Vec<_>>(), [0, 1, 0, 1]);
+        // where kinds are mixed, a level is a dispatch
+        let mut mixed = Vec::new();
+        let program = steps.schedule(&mut mixed, &Grid::of(Tile::Small, 1));
+        assert_eq!((shape(&program), mixed), (vec![(0, 2), (2, 2)], table));
+        let kinds: Vec<Vec<_>> = program.dispatches.iter().map(|d| d.kinds.iter().map(|kind| kind as u32).collect()).collect();
+        assert_eq!(kinds, [vec![3], vec![2, 13]]);
     }
 }

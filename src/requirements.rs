@@ -71,8 +71,8 @@ pub fn check_device(device: &wgpu::Device, config: &Config, environment: &Enviro
     let offered = device.limits();
     let defaults = wgpu::Limits::default();
     let counts = [
-        ("storage buffers a shader stage", 8, offered.max_storage_buffers_per_shader_stage),
-        ("uniform buffers a shader stage", 2, offered.max_uniform_buffers_per_shader_stage),
+        ("storage buffers a shader stage", 7, offered.max_storage_buffers_per_shader_stage),
+        ("uniform buffers a shader stage", 3, offered.max_uniform_buffers_per_shader_stage),
         ("bind groups", 2, offered.max_bind_groups),
         ("invocations a workgroup", defaults.max_compute_invocations_per_workgroup, offered.max_compute_invocations_per_workgroup),
         ("bytes of workgroup memory", defaults.max_compute_workgroup_storage_size, offered.max_compute_workgroup_storage_size),

@@ -5,8 +5,11 @@
 // agent's own slice, every stride counts vec4s, and every matrix is row-major with rows padded with zeros to whole
 // vec4s, so that no inner loop has an edge. Padding stays zero because a zero input has a zero gradient.
 
+// What a uniform buffer holds within WebGPU's default limits.
+const MOST_OPERATIONS: u32 = 512u;
+
 struct Operation {
-    kind: u32,
+    @align(16) kind: u32,
     // 0 actor, 1 critic, 2 compatible parameters: whose learning rate and weight decay
     network: u32,
     // workgroups of work an agent
@@ -44,6 +47,9 @@ struct Operation {
     extra_stride: u32,
     // 1: the next operation needs what this one and those beside it write
     ends_level: u32,
+    reserved0: u32,
+    reserved1: u32,
+    reserved2: u32,
 }
 
 // Sizes that are the same for every agent. Strides are vec4s an agent, except where named otherwise.
@@ -177,7 +183,7 @@ struct Dispatch {
 }
 
 @group(0) @binding(0) var<uniform> sizes: Sizes;
-@group(0) @binding(1) var<storage, read> operations: array<Operation>;
+@group(0) @binding(1) var<uniform> operations: array<Operation, MOST_OPERATIONS>;
 @group(0) @binding(2) var<storage, read> hyper_parameters: array<HyperParameters>;
 @group(0) @binding(3) var<storage, read_write> parameters: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> moments: array<vec4f>;

@@ -132,7 +132,7 @@ impl Contents {
         let before = self.clone();
         let (device, queue) = (&rig.gpu.device, &rig.gpu.queue);
         let mut table = Vec::new();
-        let program = Steps(steps.to_vec()).schedule(&mut table);
+        let program = Steps(steps.to_vec()).schedule(&mut table, &rig.kernels);
         let raw: Vec<_> = self.hyper_parameters.iter().map(HyperParameters::raw).collect();
         let buffers = RoleBuffers {
             parameters: buffer(rig, &self.parameters),
@@ -143,7 +143,7 @@ impl Contents {
             environments: buffer(rig, &self.environments),
             agent_states: buffer(rig, &self.states),
         };
-        let memory = Memory::new(device, queue, &rig.kernels, self.sizes, &table, buffers);
+        let memory = Memory::new(device, queue, &rig.kernels, self.sizes, &table, buffers).expect("few operations");
         let mut encoder = device.create_command_encoder(&Default::default());
         {
             let mut pass = encoder.begin_compute_pass(&Default::default());

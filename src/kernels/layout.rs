@@ -6,7 +6,7 @@ use crate::hyper_parameters::RawHyperParameters;
 use crate::memory::{AgentState, EPISODE_LOG, Sizes, option};
 use crate::network::Role;
 use crate::plan::DispatchEntry;
-use crate::program::{Operation, flag};
+use crate::program::{MOST_OPERATIONS, Operation, flag};
 use crate::shader;
 use crate::simulation;
 use naga::{AddressSpace, Expression, Literal, Module, StorageAccess, TypeInner};
@@ -48,7 +48,7 @@ fn structs_have_the_same_members_at_the_same_offsets() {
         let module = module(tile);
         let operation: Members = rust_struct!(Operation: kind, network, units, strip, split, flags, rows, inner, columns, input, input_stride,
             weights, weights_stride, bias, output, output_stride, forward, forward_stride, normalised, normalised_stride, norm,
-            statistics, extra, extra_stride, ends_level);
+            statistics, extra, extra_stride, ends_level, reserved0, reserved1, reserved2);
         assert_eq!(wgsl_struct(&module, "Operation"), operation);
         let sizes: Members = rust_struct!(Sizes: agents, environments, parameters_stride, target_offset, moments_stride,
             second_moment_offset, gradient_offset, activations_stride, replay_stride, transition_stride, replay_capacity,
@@ -136,6 +136,7 @@ fn constants_have_the_same_values() {
             ("TRUNCATION_IS_TERMINAL", option::TRUNCATION_IS_TERMINAL),
             ("RESET_NOISE", option::RESET_NOISE),
             ("EPISODE_LOG", EPISODE_LOG as u32),
+            ("MOST_OPERATIONS", MOST_OPERATIONS as u32),
             ("ACTOR", Role::Actor as u32),
             ("CRITIC", Role::Critic as u32),
             ("TILE_ROWS", rows),

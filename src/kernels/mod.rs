@@ -32,8 +32,9 @@ use crate::error::{Error, Result};
 use crate::plan::{DispatchEntry, dispatch_stride};
 use crate::shader;
 use crate::transfer::Movers;
+use std::collections::HashMap;
 use std::num::NonZeroU64;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// The kinds of operation, as in `shaders/program.wgsl`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -198,6 +199,12 @@ impl Tile {
         }
     }
 
+    /// Whether a dispatch takes every kind of operation of a level, rather than one of them: a GPU spends microseconds on
+    /// starting a dispatch and little on a branch, a software driver seconds on compiling what is large.
+    pub(crate) fn mixes_kinds(self) -> bool {
+        self == Tile::Small
+    }
+
     /// Invocations that may share a tile's inner dimension.
     fn most_parts(self) -> u32 {
         match self {
@@ -216,9 +223,40 @@ impl Tile {
     }
 }
 
-/// `KINDS` of a pipeline.
-fn mask(kinds: &[Kernel]) -> u32 {
-    kinds.iter().fold(0, |mask, &kind| mask | 1 << kind as u32)
+/// A set of kinds: `KINDS` of a pipeline, a bit each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Kinds(u32);
+
+impl Kinds {
+    pub fn of(kernel: Kernel) -> Self {
+        Self(1 << kernel as u32)
+    }
+
+    pub fn insert(&mut self, kernel: Kernel) {
+        self.0 |= Self::of(kernel).0;
+    }
+
+    pub fn iter(self) -> impl Iterator<Item = Kernel> {
+        Kernel::ALL.iter().copied().filter(move |&kernel| self.0 & Self::of(kernel).0 != 0)
+    }
+
+    /// Their names, as in `shaders/program.wgsl`.
+    pub fn names(self) -> String {
+        self.iter().map(Kernel::name).collect::<Vec<_>>().join(" + ")
+    }
+
+    /// With all that differ from one of them in little.
+    fn with_families(self) -> Self {
+        self.iter().flat_map(Kernel::family).copied().collect()
+    }
+}
+
+impl FromIterator<Kernel> for Kinds {
+    fn from_iter<T: IntoIterator<Item = Kernel>>(kernels: T) -> Self {
+        let mut kinds = Self(0);
+        kernels.into_iter().for_each(|kernel| kinds.insert(kernel));
+        kinds
+    }
 }
 
 /// The types of group 0's bindings, in the order of `shaders/shared/bindings.wgsl`: sizes, operations and hyper-parameters,
@@ -226,7 +264,8 @@ fn mask(kinds: &[Kernel]) -> u32 {
 fn memory_binding_types() -> [wgpu::BufferBindingType; 9] {
     let storage = |read_only| wgpu::BufferBindingType::Storage { read_only };
     let (read, write) = (storage(true), storage(false));
-    [wgpu::BufferBindingType::Uniform, read, read, write, write, write, write, write, write]
+    let uniform = wgpu::BufferBindingType::Uniform;
+    [uniform, uniform, read, write, write, write, write, write, write]
 }
 
 /// How work is dealt out to workgroups: all that a program needs to know of the kernels while it is laid out.
@@ -311,7 +350,7 @@ pub(crate) struct Kernels {
     shares: bool,
     /// Bytes between two entries of the dispatch table.
     pub dispatch_alignment: u32,
-    pipelines: [OnceLock<wgpu::ComputePipeline>; Kernel::ALL.len()],
+    pipelines: Mutex<HashMap<Kinds, wgpu::ComputePipeline>>,
     movers: OnceLock<Movers>,
 }
 
@@ -322,10 +361,10 @@ impl Kernels {
     /// [`Error::Shader`] for WGSL that does not hold; [`Error::Limit`] where the device offers less than WebGPU's defaults.
     pub fn new(device: &wgpu::Device, environment: &Environment, grid: Grid) -> Result<Self> {
         let limits = device.limits();
-        if limits.max_storage_buffers_per_shader_stage < 8 {
+        if limits.max_storage_buffers_per_shader_stage < 7 {
             return Err(Error::Limit {
                 what: "the kernels' binding layout".into(),
-                needed: "8 storage buffers a stage".into(),
+                needed: "7 storage buffers a stage".into(),
                 offered: format!("{}", limits.max_storage_buffers_per_shader_stage),
                 remedy: "open the device with WebGPU's default limits or more".into(),
             });
@@ -364,7 +403,7 @@ impl Kernels {
             grid,
             shares: device.adapter_info().device_type == wgpu::DeviceType::Cpu,
             dispatch_alignment: dispatch_stride(device),
-            pipelines: std::array::from_fn(|_| OnceLock::new()),
+            pipelines: Mutex::default(),
             movers: OnceLock::new(),
         })
     }
@@ -378,26 +417,26 @@ impl Kernels {
         Ok(self.movers.get_or_init(|| movers))
     }
 
-    /// The pipeline of one kind of operation, compiled when it is first asked for: programs ask as they are built.
-    pub fn pipeline(&self, kernel: Kernel) -> &wgpu::ComputePipeline {
-        let alone = [kernel];
-        let kinds = if self.shares { kernel.family() } else { &alone };
-        self.pipelines[kinds[0] as usize].get_or_init(|| self.compile(kinds[0].name(), "layered", mask(kinds)))
+    /// The pipeline of a dispatch's kinds of operation, compiled when it is first asked for: programs ask as they are built.
+    pub fn pipeline(&self, kinds: Kinds) -> wgpu::ComputePipeline {
+        let kinds = if self.shares { kinds.with_families() } else { kinds };
+        let mut pipelines = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
+        pipelines.entry(kinds).or_insert_with(|| self.compile(&kinds.names(), "layered", kinds)).clone()
     }
 
     /// The pipeline of the fused plan, for programs of `kinds`.
-    pub fn iterating_pipeline(&self, kinds: &[Kernel]) -> wgpu::ComputePipeline {
-        self.compile("iterate", "iterate_fused", mask(kinds))
+    pub fn iterating_pipeline(&self, kinds: Kinds) -> wgpu::ComputePipeline {
+        self.compile("iterate", "iterate_fused", kinds)
     }
 
-    fn compile(&self, label: &str, entry_point: &str, kinds: u32) -> wgpu::ComputePipeline {
+    fn compile(&self, label: &str, entry_point: &str, kinds: Kinds) -> wgpu::ComputePipeline {
         self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(label),
             layout: Some(&self.layout),
             module: &self.module,
             entry_point: Some(entry_point),
             compilation_options: wgpu::PipelineCompilationOptions {
-                constants: &[("KINDS", f64::from(kinds)), ("WORKGROUP_SIZE", f64::from(self.workgroup_size))],
+                constants: &[("KINDS", f64::from(kinds.0)), ("WORKGROUP_SIZE", f64::from(self.workgroup_size))],
                 // every kernel writes its workgroup memory before it reads it
                 zero_initialize_workgroup_memory: false,
             },

@@ -112,7 +112,9 @@ impl Report {
         let mut table = table();
         table.set_header(["network", "program", "kernel", "dispatches", "µs", "share", "GFLOP/s", "of ceiling", "GB/s", "of ceiling"]);
         let mut groups: Vec<Vec<&Dispatch>> = vec![];
-        let key = |dispatch: &Dispatch| (dispatch.network, dispatch.time.program, dispatch.time.kernel);
+        fn key(dispatch: &Dispatch) -> (&str, &str, &str) {
+            (dispatch.network, dispatch.time.program, &dispatch.time.kernel)
+        }
         for dispatch in &self.kernels {
             match groups.iter_mut().find(|group| key(group[0]) == key(dispatch)) {
                 Some(group) => group.push(dispatch),
