@@ -75,11 +75,12 @@ impl Population {
         })?;
         let agents = f64::from(self.config.agents);
         let operations = &self.operations()[dispatch.first as usize..(dispatch.first + dispatch.operations) as usize];
+        let (units, side_by_side) = dispatch.workgroups();
         Ok(DispatchTime {
             program,
             kernel: dispatch.kinds.names(),
             operations: dispatch.operations,
-            workgroups: dispatch.units * dispatch.operations * self.config.agents,
+            workgroups: units * side_by_side * self.config.agents,
             flops: agents * operations.iter().map(Operation::flops).sum::<f64>(),
             bytes: agents * operations.iter().map(bytes).sum::<f64>(),
             seconds: seconds / f64::from(repeats),

@@ -35,9 +35,9 @@ pub struct Operation {
     pub extra: u32,
     pub extra_stride: u32,
     pub ends_level: u32,
+    pub chain: u32,
     pub reserved0: u32,
     pub reserved1: u32,
-    pub reserved2: u32,
 }
 
 /// Operations of all programs of a population: what a uniform buffer holds within WebGPU's default limits, as in
@@ -107,7 +107,21 @@ pub(crate) struct Dispatch {
     /// Index of the first operation in the shared table.
     pub first: u32,
     pub operations: u32,
+    /// Most workgroups of one of them.
     pub units: u32,
+    /// Whether one workgroup executes all of them, level after level.
+    pub chained: bool,
+}
+
+impl Dispatch {
+    /// Workgroups an agent.
+    pub fn workgroups(&self) -> (u32, u32) {
+        if self.chained { (1, 1) } else { (self.units, self.operations) }
+    }
+
+    fn pipeline(&self, kernels: &Kernels) -> wgpu::ComputePipeline {
+        kernels.pipeline(self.kinds, self.chained)
+    }
 }
 
 /// Steps in the order of the algorithm, still to be levelled.
@@ -153,6 +167,7 @@ impl Steps {
                     first: table.len() as u32,
                     operations: 1,
                     units: operation.units,
+                    chained: false,
                 }),
             }
             if previous.is_some_and(|(level, _)| level != levels[i])
@@ -166,8 +181,35 @@ impl Steps {
         if let Some(last) = table.last_mut() {
             last.ends_level = 1;
         }
+        if grid.tile.mixes_kinds() {
+            dispatches = chain(dispatches, table);
+        }
         Program { dispatches }
     }
+}
+
+/// Workgroups of a level that one workgroup works off in less time than another dispatch takes to start.
+const CHAINED_UNITS: u32 = 8;
+
+/// Joins neighbouring levels that hold little work, each a dispatch so far, to dispatches of one workgroup.
+fn chain(levels: Vec<Dispatch>, table: &mut [Operation]) -> Vec<Dispatch> {
+    let operations = |dispatch: &Dispatch| dispatch.first as usize..(dispatch.first + dispatch.operations) as usize;
+    let small: Vec<bool> =
+        levels.iter().map(|level| table[operations(level)].iter().map(|operation| operation.units).sum::<u32>() <= CHAINED_UNITS).collect();
+    let mut dispatches: Vec<(Dispatch, bool)> = Vec::new();
+    for (level, small) in levels.into_iter().zip(small) {
+        match dispatches.last_mut() {
+            Some((last, true)) if small => {
+                last.kinds.extend(level.kinds);
+                last.operations += level.operations;
+                last.units = last.units.max(level.units);
+                last.chained = true;
+                table[last.first as usize].chain = last.operations;
+            }
+            _ => dispatches.push((level, small)),
+        }
+    }
+    dispatches.into_iter().map(|(dispatch, _)| dispatch).collect()
 }
 
 /// Dispatches in order; replaying them into a pass is all it takes to run the program.
@@ -186,16 +228,17 @@ impl Program {
     /// Compiles what the program needs, so that recording it never waits for a compiler.
     pub fn prepare(&self, kernels: &Kernels) {
         for dispatch in &self.dispatches {
-            kernels.pipeline(dispatch.kinds);
+            dispatch.pipeline(kernels);
         }
     }
 
     /// Records the program into `pass`, whose bind group 0 is already the population's.
     pub fn record(&self, pass: &mut wgpu::ComputePass<'_>, kernels: &Kernels, table: &wgpu::BindGroup, agents: u32) {
         for dispatch in &self.dispatches {
-            pass.set_pipeline(&kernels.pipeline(dispatch.kinds));
+            pass.set_pipeline(&dispatch.pipeline(kernels));
             pass.set_bind_group(1, table, &[dispatch.first * kernels.dispatch_alignment]);
-            pass.dispatch_workgroups(dispatch.units, dispatch.operations, agents);
+            let (units, operations) = dispatch.workgroups();
+            pass.dispatch_workgroups(units, operations, agents);
         }
     }
 }

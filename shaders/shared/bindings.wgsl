@@ -47,9 +47,10 @@ struct Operation {
     extra_stride: u32,
     // 1: the next operation needs what this one and those beside it write
     ends_level: u32,
+    // operations of the chain of levels that begins here, for one workgroup; 0: none
+    chain: u32,
     reserved0: u32,
     reserved1: u32,
-    reserved2: u32,
 }
 
 // Sizes that are the same for every agent. Strides are vec4s an agent, except where named otherwise.

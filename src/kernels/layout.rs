@@ -48,7 +48,7 @@ fn structs_have_the_same_members_at_the_same_offsets() {
         let module = module(tile);
         let operation: Members = rust_struct!(Operation: kind, network, units, strip, split, flags, rows, inner, columns, input, input_stride,
             weights, weights_stride, bias, output, output_stride, forward, forward_stride, normalised, normalised_stride, norm,
-            statistics, extra, extra_stride, ends_level, reserved0, reserved1, reserved2);
+            statistics, extra, extra_stride, ends_level, chain, reserved0, reserved1);
         assert_eq!(wgsl_struct(&module, "Operation"), operation);
         let sizes: Members = rust_struct!(Sizes: agents, environments, parameters_stride, target_offset, moments_stride,
             second_moment_offset, gradient_offset, activations_stride, replay_stride, transition_stride, replay_capacity,

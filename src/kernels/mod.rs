@@ -233,11 +233,20 @@ impl Kinds {
     }
 
     pub fn insert(&mut self, kernel: Kernel) {
-        self.0 |= Self::of(kernel).0;
+        self.extend(Self::of(kernel));
+    }
+
+    pub fn extend(&mut self, other: Kinds) {
+        self.0 |= other.0;
     }
 
     pub fn iter(self) -> impl Iterator<Item = Kernel> {
         Kernel::ALL.iter().copied().filter(move |&kernel| self.0 & Self::of(kernel).0 != 0)
+    }
+
+    /// `KINDS`.
+    pub fn bits(self) -> u32 {
+        self.0
     }
 
     /// Their names, as in `shaders/program.wgsl`.
@@ -350,7 +359,7 @@ pub(crate) struct Kernels {
     shares: bool,
     /// Bytes between two entries of the dispatch table.
     pub dispatch_alignment: u32,
-    pipelines: Mutex<HashMap<Kinds, wgpu::ComputePipeline>>,
+    pipelines: Mutex<HashMap<(Kinds, bool), wgpu::ComputePipeline>>,
     movers: OnceLock<Movers>,
 }
 
@@ -418,10 +427,11 @@ impl Kernels {
     }
 
     /// The pipeline of a dispatch's kinds of operation, compiled when it is first asked for: programs ask as they are built.
-    pub fn pipeline(&self, kinds: Kinds) -> wgpu::ComputePipeline {
+    pub fn pipeline(&self, kinds: Kinds, chained: bool) -> wgpu::ComputePipeline {
+        let entry_point = if chained { "chained" } else { "layered" };
         let kinds = if self.shares { kinds.with_families() } else { kinds };
         let mut pipelines = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
-        pipelines.entry(kinds).or_insert_with(|| self.compile(&kinds.names(), "layered", kinds)).clone()
+        pipelines.entry((kinds, chained)).or_insert_with(|| self.compile(&kinds.names(), entry_point, kinds)).clone()
     }
 
     /// The pipeline of the fused plan, for programs of `kinds`.
@@ -436,7 +446,7 @@ impl Kernels {
             module: &self.module,
             entry_point: Some(entry_point),
             compilation_options: wgpu::PipelineCompilationOptions {
-                constants: &[("KINDS", f64::from(kinds.0)), ("WORKGROUP_SIZE", f64::from(self.workgroup_size))],
+                constants: &[("KINDS", f64::from(kinds.bits())), ("WORKGROUP_SIZE", f64::from(self.workgroup_size))],
                 // every kernel writes its workgroup memory before it reads it
                 zero_initialize_workgroup_memory: false,
             },

@@ -1,6 +1,6 @@
 //! Every pipeline of every built-in environment, translated for each backend and held against WebGPU's default limits.
 
-use super::{Kernel, Tile, mask};
+use super::{Kernel, Kinds, Tile};
 use crate::environment::Environment;
 use crate::shader::{self, capabilities};
 use naga::back::{PipelineConstants, glsl, hlsl, msl, pipeline_constants::process_overrides, spv};
@@ -24,11 +24,11 @@ fn for_each_pipeline(tile: Tile, check: impl Fn(&str, &str, &Module, &ModuleInfo
         let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|error| panic!("{}", error.emit_to_string(&source)));
         let info = Validator::new(ValidationFlags::all(), capabilities(tile)).validate(&module).expect("assemble() has validated it");
         for &kernel in Kernel::ALL {
-            let masks = [mask(&[kernel]), mask(kernel.family())];
+            let masks = [Kinds::of(kernel), Kinds::of(kernel).with_families()];
             let pipelines = module.entry_points.iter().flat_map(|entry| masks.map(|kinds| (entry, kinds)));
             for (entry, kinds) in pipelines {
                 let mut constants = PipelineConstants::default();
-                constants.insert("KINDS".into(), f64::from(kinds));
+                constants.insert("KINDS".into(), f64::from(kinds.bits()));
                 constants.insert("WORKGROUP_SIZE".into(), f64::from(tile.workgroup_size()));
                 let resolved = process_overrides(&module, &info, Some((STAGE, &entry.name)), &constants);
                 let (module, info) = resolved.unwrap_or_else(|error| panic!("{name}, {}, {}: {error}", kernel.name(), entry.name));

@@ -1,6 +1,7 @@
 //! Every plan against the layered one, over a hundred iterations of rollout and learning.
 
 use super::Plan;
+use crate::kernels::Tile;
 use crate::kernels::harness::default_limits;
 use crate::memory::read_blocking;
 use crate::population::{Options, Population};
@@ -37,14 +38,26 @@ fn trained(gpu: &Gpu, config: &Config, environment: &Environment, plan: Plan, it
         trainer.advance_blocking(iterations).unwrap_or_else(|error| panic!("{plan}: {error}"));
     }
     let measurements = trainer.measure_blocking().unwrap_or_else(|error| panic!("{plan}: {error}"));
-    let population = trainer.population();
-    let bytes = 16 * u64::from(population.memory.sizes.parameters_stride) * u64::from(config.agents);
-    let parameters = read_blocking(&gpu.device, &gpu.queue, &population.memory.buffers.parameters, 0..bytes);
-    gpu.check().unwrap_or_else(|error| panic!("{plan}: {error}"));
-    (parameters.unwrap_or_else(|error| panic!("{plan}: {error}")), measurements)
+    (parameters(gpu, trainer.population()), measurements)
 }
 
-/// Rounding differs from plan to plan, and an update amplifies it: a hundred of them stay within a thousandth.
+fn parameters(gpu: &Gpu, population: &Population) -> Vec<f32> {
+    let bytes = 16 * u64::from(population.memory.sizes.parameters_stride) * u64::from(population.config().agents);
+    let parameters = read_blocking(&gpu.device, &gpu.queue, &population.memory.buffers.parameters, 0..bytes);
+    gpu.check().unwrap_or_else(|error| panic!("{error}"));
+    parameters.unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Within a thousandth: rounding differs, and an update amplifies it.
+fn agree(expected: &[f32], actual: &[f32], what: &str) {
+    assert_eq!(expected.len(), actual.len());
+    for (index, (&expected, &actual)) in expected.iter().zip(actual).enumerate() {
+        let close = actual.is_finite() && (actual - expected).abs() <= 1e-3 + 1e-3 * expected.abs();
+        assert!(close, "{what}: parameter {index} is {actual}, expected {expected}");
+    }
+}
+
+/// A hundred updates of `plan` against those of the layered one.
 fn agrees(gpu: &Gpu, config: &Config, environment: &Environment, plan: Plan) {
     let (expected, counted) = trained(gpu, config, environment, Plan::Layered, &[113]);
     let (actual, counted_too) = trained(gpu, config, environment, plan, &[113]);
@@ -54,11 +67,7 @@ fn agrees(gpu: &Gpu, config: &Config, environment: &Environment, plan: Plan) {
         let (a, b) = (a.critic_loss.unwrap_or(f32::NAN), b.critic_loss.unwrap_or(f32::NAN));
         assert!((a - b).abs() <= 1e-3 * a.abs(), "{plan}: critic loss {b}, layered {a}");
     }
-    assert_eq!(expected.len(), actual.len());
-    for (index, (&expected, &actual)) in expected.iter().zip(&actual).enumerate() {
-        let close = actual.is_finite() && (actual - expected).abs() <= 1e-3 + 1e-3 * expected.abs();
-        assert!(close, "{plan}: parameter {index} is {actual}, layered {expected}");
-    }
+    agree(&expected, &actual, plan.name());
 }
 
 /// However the iterations are cut into dispatches, the bits are the same.
@@ -82,4 +91,25 @@ fn the_fused_plan_agrees_with_batch_norm() {
     config.critic_hidden = vec![20, 9];
     config.adam_epsilon = 1e-3;
     agrees(default_limits(), &config, &Environment::pendulum_v1(), Plan::Fused);
+}
+
+/// As on a GPU: a dispatch takes all kinds of a level, neighbouring small levels are a dispatch, inner dimensions are split.
+#[test]
+fn levels_of_mixed_kinds_and_chains_agree_with_a_dispatch_a_kind() {
+    let (gpu, environment) = (default_limits(), Environment::pendulum_v1());
+    let mut config = config(2);
+    (config.actor_hidden, config.critic_hidden) = (vec![37], vec![33, 65]);
+    let [expected, actual] = [Tile::Portable, Tile::Small].map(|tile| {
+        let mut options = Options::default();
+        (options.plan, options.tile) = (Some(Plan::Layered), Some(tile));
+        let hyper_parameters = HyperParameters::of_population(&config);
+        let population = Population::with_options(&gpu.device, &gpu.queue, &environment, &config, hyper_parameters, options);
+        let population = population.unwrap_or_else(|error| panic!("{tile:?}: {error}"));
+        let (_, update) = population.dispatches();
+        let mut trainer = Trainer::from_population(population);
+        trainer.advance_blocking(113).unwrap_or_else(|error| panic!("{tile:?}: {error}"));
+        (update, parameters(gpu, trainer.population()))
+    });
+    assert!(actual.0 < expected.0 - 5, "{} dispatches, {} where each kind has its own", actual.0, expected.0);
+    agree(&expected.1, &actual.1, "mixed kinds and chains");
 }
