@@ -31,16 +31,18 @@ fn running_centre(operation: Operation, weights: u32, column: u32, scale: vec4f)
     return parameters[norm + operation.columns] - scale * parameters[norm + 2u * operation.columns];
 }
 
-// Adds sh_reduce over the chunks of each column; the result is in the lanes of chunk 0. Barriers on both sides.
+// Adds a value of each lane over the chunks of its column; the result is in the lanes of chunk 0. Barriers on both sides.
 fn add_chunks(value: vec4f, lane: u32, columns: u32, chunks: u32) -> vec4f {
     sh_reduce[lane] = value;
     workgroupBarrier();
-    var sum = vec4f();
-    if lane < columns {
-        for (var chunk = 0u; chunk < chunks; chunk++) {
-            sum += sh_reduce[chunk * columns + lane];
+    for (var left = chunks; left > 1u; left = (left + 1u) / 2u) {
+        let half = (left + 1u) / 2u * columns;
+        if lane + half < left * columns {
+            sh_reduce[lane] += sh_reduce[lane + half];
         }
+        workgroupBarrier();
     }
+    let sum = sh_reduce[lane];
     workgroupBarrier();
     return sum;
 }

@@ -28,13 +28,13 @@ fn tangent_forward(operation: Operation, agent: u32, unit: u32, lane: u32, throu
     let weights = agent * sizes.parameters_stride + operation.weights;
     let bias = agent * sizes.parameters_stride + operation.bias + sizes.target_offset;
     let bounds = agent * sizes.parameters_stride + operation.norm;
-    product(slice + operation.input, operation.input_stride, rows, weights + sizes.target_offset, operation.weights_stride, operation.inner, split, place);
+    product(slice + operation.input, operation.input_stride, operation.rows, weights + sizes.target_offset, operation.weights_stride, operation.inner, split, place);
     var along: array<vec4f, TILE_ROWS * TILE_COLUMNS>;
     for (var i = 0u; i < TILE_ROWS * TILE_COLUMNS; i++) {
         along[i] = finished(i / TILE_COLUMNS, i % TILE_COLUMNS);
     }
     if operation.extra != 0xffffffffu {
-        product(slice + operation.extra, operation.extra_stride, rows, weights, operation.weights_stride, operation.inner, split, place);
+        product(slice + operation.extra, operation.extra_stride, operation.rows, weights, operation.weights_stride, operation.inner, split, place);
         for (var i = 0u; i < TILE_ROWS * TILE_COLUMNS; i++) {
             along[i] += finished(i / TILE_COLUMNS, i % TILE_COLUMNS);
         }

@@ -32,7 +32,7 @@ fn dense_backward_input(operation: Operation, agent: u32, unit: u32, lane: u32, 
 fn backward_tile(operation: Operation, agent: u32, rows: u32, end: u32, split: u32, place: Place, through: u32) {
     let slice = agent * sizes.activations_stride;
     let weights = agent * sizes.parameters_stride;
-    product_transposed_right(slice + operation.input, operation.input_stride, rows, weights + operation.weights, operation.weights_stride, operation.columns, operation.inner, split, place);
+    product_transposed_right(slice + operation.input, operation.input_stride, operation.rows, weights + operation.weights, operation.weights_stride, operation.columns, operation.inner, split, place);
     for (var c = 0u; c < TILE_COLUMNS; c++) {
         let at = place.column + c;
         for (var r = finished_from(place); r < TILE_ROWS; r += finished_step(split)) {

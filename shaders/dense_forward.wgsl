@@ -5,7 +5,8 @@
 //   output   [rows, columns]   activations     y
 //
 // An invocation, or a split of several, owns one register tile. Where batch norm needs the statistics of the minibatch, a workgroup owns whole
-// columns (`strip` of them, all rows), so that no second dispatch is needed; otherwise any run of tiles.
+// columns (`strip` of them, all rows), so that no second dispatch is needed; otherwise any run of tiles. Rows past those
+// that were sampled are multiplied like the others, so that no load waits for their number, and then left out.
 
 const LINEAR: u32 = 0u;
 const RECTIFIED: u32 = 1u;
@@ -32,7 +33,7 @@ fn dense_forward(operation: Operation, agent: u32, unit: u32, lane: u32, activat
     }
     let slice = agent * sizes.activations_stride;
     let weights = agent * sizes.parameters_stride;
-    product(slice + operation.input, operation.input_stride, rows, weights + operation.weights, operation.weights_stride, operation.inner, split, place);
+    product(slice + operation.input, operation.input_stride, operation.rows, weights + operation.weights, operation.weights_stride, operation.inner, split, place);
     let output = slice + operation.output;
     for (var c = 0u; c < TILE_COLUMNS; c++) {
         let at = place.column + c;
@@ -77,7 +78,7 @@ fn dense_forward_normalised(operation: Operation, agent: u32, unit: u32, lane: u
         if is_idle(place, operation.rows) {
             break;
         }
-        product(slice + operation.input, operation.input_stride, rows, weights + operation.weights, operation.weights_stride, operation.inner, split, place);
+        product(slice + operation.input, operation.input_stride, operation.rows, weights + operation.weights, operation.weights_stride, operation.inner, split, place);
         for (var c = 0u; c < TILE_COLUMNS; c++) {
             for (var r = finished_from(place); r < TILE_ROWS; r += finished_step(split)) {
                 if place.row + r < rows && place.column + c < first_column + strip_columns {

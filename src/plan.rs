@@ -40,7 +40,7 @@ impl Plan {
     /// The grid that this plan's work for `agents` is dealt out over: the tile asked for, or the best.
     pub(crate) fn grid(self, device: &wgpu::Device, tile: Option<Tile>, agents: u32) -> Grid {
         match self {
-            Plan::Fused => Grid::of_one_workgroup(tile.unwrap_or(Tile::Small), FUSED_INVOCATIONS),
+            Plan::Fused => Grid::of_one_workgroup(tile.unwrap_or(Tile::Small), FUSED_INVOCATIONS, agents),
             Plan::Layered => Grid::of(tile.unwrap_or_else(|| Tile::best(device)), agents),
         }
     }

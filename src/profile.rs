@@ -1,7 +1,7 @@
 //! Times each dispatch of a population's programs by itself.
 
 use crate::error::{Error, Result};
-use crate::kernels::Kernel;
+use crate::kernels::{Kernel, Kinds};
 use crate::population::Population;
 use crate::program::{Operation, Program};
 use crate::stopwatch::{Clock, Stopwatch};
@@ -78,7 +78,7 @@ impl Population {
         let (units, side_by_side) = dispatch.workgroups();
         Ok(DispatchTime {
             program,
-            kernel: dispatch.kinds.names(),
+            kernel: operations.iter().map(|operation| Kernel::from_kind(operation.kind)).collect::<Kinds>().names(),
             operations: dispatch.operations,
             workgroups: units * side_by_side * self.config.agents,
             flops: agents * operations.iter().map(Operation::flops).sum::<f64>(),

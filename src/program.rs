@@ -183,6 +183,9 @@ impl Steps {
         }
         if grid.tile.mixes_kinds() {
             dispatches = chain(dispatches, table);
+            // changing pipelines costs a GPU more than code that it skips
+            let kinds: Kinds = dispatches.iter().flat_map(|dispatch| dispatch.kinds.iter()).collect();
+            dispatches.iter_mut().for_each(|dispatch| dispatch.kinds = kinds);
         }
         Program { dispatches }
     }
@@ -267,11 +270,24 @@ mod tests {
         assert_eq!(shape(&steps.schedule(&mut table, &Grid::of(Tile::Portable, 1))), [(0, 2), (2, 1), (3, 1)]);
         assert_eq!(table.iter().map(|o| o.kind).collect::<Vec<_>>(), [3, 3, 2, 13]);
         assert_eq!(table.iter().map(|o| o.ends_level).collect::<Vec<_>>(), [0, 1, 0, 1]);
-        // where kinds are mixed, a level is a dispatch
+        // where kinds are mixed, a level is a dispatch, and a pipeline takes them all
+        for step in &mut steps.0 {
+            step.operation.units = 5;
+        }
         let mut mixed = Vec::new();
         let program = steps.schedule(&mut mixed, &Grid::of(Tile::Small, 1));
-        assert_eq!((shape(&program), mixed), (vec![(0, 2), (2, 2)], table));
-        let kinds: Vec<Vec<_>> = program.dispatches.iter().map(|d| d.kinds.iter().map(|kind| kind as u32).collect()).collect();
-        assert_eq!(kinds, [vec![3], vec![2, 13]]);
+        assert_eq!(shape(&program), [(0, 2), (2, 2)]);
+        assert!(program.dispatches.iter().all(|d| d.workgroups() == (5, 2) && d.kinds.iter().map(|kind| kind as u32).eq([2, 3, 13])));
+        assert_eq!(mixed.iter().map(|o| (o.kind, o.ends_level, o.chain)).collect::<Vec<_>>(), [(3, 0, 0), (3, 1, 0), (2, 0, 0), (13, 1, 0)]);
+        // small levels are a chain, large ones end it
+        let large = step(13, vec![Parameters(0..4)], vec![Parameters(0..4)]);
+        for step in &mut steps.0 {
+            step.operation.units = 2;
+        }
+        steps.0.push(Step { operation: Operation { units: CHAINED_UNITS + 1, ..large.operation }, ..large });
+        let mut chained = Vec::new();
+        let program = steps.schedule(&mut chained, &Grid::of(Tile::Small, 1));
+        assert_eq!(program.dispatches.iter().map(|d| (d.first, d.workgroups())).collect::<Vec<_>>(), [(0, (1, 1)), (4, (CHAINED_UNITS + 1, 1))]);
+        assert_eq!(chained.iter().map(|o| o.chain).collect::<Vec<_>>(), [4, 0, 0, 0, 0]);
     }
 }

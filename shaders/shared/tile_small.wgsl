@@ -32,9 +32,11 @@ fn offer(first: vec4f, second: vec4f, split: u32, at: Place) {
 
 fn add_parts(which: u32, split: u32, slot: u32) -> vec4f {
     let slots = WORKGROUP_SIZE / split;
-    var sum = vec4f();
-    for (var part = 0u; part < split; part++) {
-        sum += sh_reduce[which * WORKGROUP_SIZE + part * slots + slot];
+    let first = which * WORKGROUP_SIZE + slot;
+    var sum = sh_reduce[first] + sh_reduce[first + slots];
+    // two loads at a time that do not wait for each other: a split is a power of two
+    for (var part = 2u; part < split; part += 2u) {
+        sum += sh_reduce[first + part * slots] + sh_reduce[first + (part + 1u) * slots];
     }
     return sum;
 }

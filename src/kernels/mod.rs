@@ -306,9 +306,10 @@ impl Grid {
         Self { tile, workgroup_size: tile.workgroup_size(), invocations: Self::BUSY / agents.max(1) }
     }
 
-    /// The same where one workgroup does all that an agent has to do.
-    pub fn of_one_workgroup(tile: Tile, workgroup_size: u32) -> Self {
-        Self { tile, workgroup_size, invocations: workgroup_size }
+    /// The same where one workgroup does all that an agent has to do. Where there are many of them, they hide each other's
+    /// waiting, and splitting only costs.
+    pub fn of_one_workgroup(tile: Tile, workgroup_size: u32, agents: u32) -> Self {
+        Self { tile, workgroup_size, invocations: workgroup_size.min(Self::BUSY / agents.max(1)) }
     }
 
     /// An output of `rows` by `columns` (vec4s), each a sum of `inner` steps, dealt out tile by tile.
