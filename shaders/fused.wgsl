@@ -1,6 +1,6 @@
-// One workgroup for all that an agent has to do: the fused plan runs whole iterations, rollout and updates, in one
-// dispatch, the layered plan runs chains of small levels so. Operations are executed in the order of the schedule; where
-// another level begins, a barrier makes what was written visible to the workgroup, which nothing else reads.
+// The fused plan: one workgroup is one agent and runs whole iterations, rollout and updates, in one dispatch. It executes
+// the operations of the layered plan in the order of its schedule; where that plan begins another dispatch, a barrier
+// makes what was written visible to the workgroup, which nothing else reads.
 
 // The operations `first` ... of one program, by all invocations of the workgroup.
 fn run(first: u32, count: u32, agent: u32, lane: u32) {
@@ -14,11 +14,6 @@ fn run(first: u32, count: u32, agent: u32, lane: u32) {
             workgroupBarrier();
         }
     }
-}
-
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn chained(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
-    run(dispatch.first, operations[dispatch.first].chain, workgroup.z, lane);
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)

@@ -85,3 +85,22 @@ fn layered(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_in
         execute(operation, workgroup.z, workgroup.x, lane);
     }
 }
+
+// The same where a dispatch may also be a chain of small levels, one workgroup an agent: both in one pipeline, since a GPU
+// takes its time to change pipelines.
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn layered_or_chained(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let chain = operations[dispatch.first].chain;
+    let first = dispatch.first + workgroup.y;
+    for (var index = first; index < first + max(chain, 1u); index++) {
+        let operation = operations[index];
+        let last = select(min(workgroup.x + 1u, operation.units), operation.units, chain != 0u);
+        for (var unit = workgroup.x; unit < last; unit++) {
+            execute(operation, workgroup.z, unit, lane);
+        }
+        if chain != 0u && operation.ends_level != 0u {
+            storageBarrier();
+            workgroupBarrier();
+        }
+    }
+}

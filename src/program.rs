@@ -118,10 +118,6 @@ impl Dispatch {
     pub fn workgroups(&self) -> (u32, u32) {
         if self.chained { (1, 1) } else { (self.units, self.operations) }
     }
-
-    fn pipeline(&self, kernels: &Kernels) -> wgpu::ComputePipeline {
-        kernels.pipeline(self.kinds, self.chained)
-    }
 }
 
 /// Steps in the order of the algorithm, still to be levelled.
@@ -192,7 +188,7 @@ impl Steps {
 }
 
 /// Workgroups of a level that one workgroup works off in less time than another dispatch takes to start.
-const CHAINED_UNITS: u32 = 8;
+const CHAINED_UNITS: u32 = 4;
 
 /// Joins neighbouring levels that hold little work, each a dispatch so far, to dispatches of one workgroup.
 fn chain(levels: Vec<Dispatch>, table: &mut [Operation]) -> Vec<Dispatch> {
@@ -231,14 +227,14 @@ impl Program {
     /// Compiles what the program needs, so that recording it never waits for a compiler.
     pub fn prepare(&self, kernels: &Kernels) {
         for dispatch in &self.dispatches {
-            dispatch.pipeline(kernels);
+            kernels.pipeline(dispatch.kinds);
         }
     }
 
     /// Records the program into `pass`, whose bind group 0 is already the population's.
     pub fn record(&self, pass: &mut wgpu::ComputePass<'_>, kernels: &Kernels, table: &wgpu::BindGroup, agents: u32) {
         for dispatch in &self.dispatches {
-            pass.set_pipeline(&dispatch.pipeline(kernels));
+            pass.set_pipeline(&kernels.pipeline(dispatch.kinds));
             pass.set_bind_group(1, table, &[dispatch.first * kernels.dispatch_alignment]);
             let (units, operations) = dispatch.workgroups();
             pass.dispatch_workgroups(units, operations, agents);
@@ -272,12 +268,12 @@ mod tests {
         assert_eq!(table.iter().map(|o| o.ends_level).collect::<Vec<_>>(), [0, 1, 0, 1]);
         // where kinds are mixed, a level is a dispatch, and a pipeline takes them all
         for step in &mut steps.0 {
-            step.operation.units = 5;
+            step.operation.units = 3;
         }
         let mut mixed = Vec::new();
         let program = steps.schedule(&mut mixed, &Grid::of(Tile::Small, 1));
         assert_eq!(shape(&program), [(0, 2), (2, 2)]);
-        assert!(program.dispatches.iter().all(|d| d.workgroups() == (5, 2) && d.kinds.iter().map(|kind| kind as u32).eq([2, 3, 13])));
+        assert!(program.dispatches.iter().all(|d| d.workgroups() == (3, 2) && d.kinds.iter().map(|kind| kind as u32).eq([2, 3, 13])));
         assert_eq!(mixed.iter().map(|o| (o.kind, o.ends_level, o.chain)).collect::<Vec<_>>(), [(3, 0, 0), (3, 1, 0), (2, 0, 0), (13, 1, 0)]);
         // small levels are a chain, large ones end it
         let large = step(13, vec![Parameters(0..4)], vec![Parameters(0..4)]);

@@ -360,7 +360,7 @@ pub(crate) struct Kernels {
     shares: bool,
     /// Bytes between two entries of the dispatch table.
     pub dispatch_alignment: u32,
-    pipelines: Mutex<HashMap<(Kinds, bool), wgpu::ComputePipeline>>,
+    pipelines: Mutex<HashMap<Kinds, wgpu::ComputePipeline>>,
     movers: OnceLock<Movers>,
 }
 
@@ -428,11 +428,11 @@ impl Kernels {
     }
 
     /// The pipeline of a dispatch's kinds of operation, compiled when it is first asked for: programs ask as they are built.
-    pub fn pipeline(&self, kinds: Kinds, chained: bool) -> wgpu::ComputePipeline {
-        let entry_point = if chained { "chained" } else { "layered" };
+    pub fn pipeline(&self, kinds: Kinds) -> wgpu::ComputePipeline {
+        let entry_point = if self.tile.mixes_kinds() { "layered_or_chained" } else { "layered" };
         let kinds = if self.shares { kinds.with_families() } else { kinds };
         let mut pipelines = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
-        pipelines.entry((kinds, chained)).or_insert_with(|| self.compile(&kinds.names(), entry_point, kinds)).clone()
+        pipelines.entry(kinds).or_insert_with(|| self.compile(&kinds.names(), entry_point, kinds)).clone()
     }
 
     /// The pipeline of the fused plan, for programs of `kinds`.
