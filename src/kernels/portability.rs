@@ -6,6 +6,7 @@ use crate::shader::{self, capabilities};
 use naga::back::{PipelineConstants, glsl, hlsl, msl, pipeline_constants::process_overrides, spv};
 use naga::valid::{ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage};
+use std::collections::HashSet;
 
 const STAGE: ShaderStage = ShaderStage::Compute;
 
@@ -19,23 +20,28 @@ const INVOCATIONS: u32 = 256;
 fn for_each_pipeline(tile: Tile, check: impl Fn(&str, &str, &Module, &ModuleInfo)) {
     let mut seen = 0;
     for name in Environment::names() {
+        let mut entries = HashSet::new();
         let environment = Environment::by_name(&name).unwrap_or_else(|error| panic!("{error}"));
         let source = shader::assemble(&environment, tile).unwrap_or_else(|error| panic!("{error}")).source;
         let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|error| panic!("{}", error.emit_to_string(&source)));
         let info = Validator::new(ValidationFlags::all(), capabilities(tile)).validate(&module).expect("assemble() has validated it");
-        for &kernel in Kernel::ALL {
-            let masks = [Kinds::of(kernel), Kinds::of(kernel).with_families()];
-            let pipelines = module.entry_points.iter().flat_map(|entry| masks.map(|kinds| (entry, kinds)));
-            for (entry, kinds) in pipelines {
-                let mut constants = PipelineConstants::default();
-                constants.insert("KINDS".into(), f64::from(kinds.bits()));
-                constants.insert("WORKGROUP_SIZE".into(), f64::from(tile.workgroup_size()));
-                let resolved = process_overrides(&module, &info, Some((STAGE, &entry.name)), &constants);
-                let (module, info) = resolved.unwrap_or_else(|error| panic!("{name}, {}, {}: {error}", kernel.name(), entry.name));
-                check(&format!("{name}, {tile:?}, {}, {}", kernel.name(), entry.name), &entry.name, &module, &info);
-                seen += 1;
-            }
+        // a layered pipeline has one kind, its family, or those that share a level; the fused plan's has what its programs need
+        let every: Kinds = Kernel::ALL.iter().copied().collect();
+        let single = Kernel::ALL.iter().map(|&kernel| Kinds::of(kernel));
+        let layered: HashSet<Kinds> = single.flat_map(|kinds| [kinds, kinds.with_families()]).chain([every]).collect();
+        let layered = layered.into_iter().map(|kinds| ("layered", kinds, tile.workgroup_size()));
+        for (entry, kinds, workgroup_size) in layered.chain([("iterate_fused", every, INVOCATIONS)]) {
+            let mut constants = PipelineConstants::default();
+            constants.insert("KINDS".into(), f64::from(kinds.bits()));
+            constants.insert("WORKGROUP_SIZE".into(), f64::from(workgroup_size));
+            let what = format!("{name}, {tile:?}, {entry}, {}", kinds.names());
+            let resolved = process_overrides(&module, &info, Some((STAGE, entry)), &constants);
+            let (module, info) = resolved.unwrap_or_else(|error| panic!("{what}: {error}"));
+            check(&what, entry, &module, &info);
+            entries.insert(entry);
+            seen += 1;
         }
+        assert_eq!(entries.len(), module.entry_points.len(), "{name}: an entry point of which no pipeline is made");
     }
     assert!(seen >= Environment::names().len() * Kernel::ALL.len());
 }
