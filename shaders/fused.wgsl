@@ -16,14 +16,16 @@ fn run(first: u32, count: u32, agent: u32, lane: u32) {
     }
 }
 
+// A pass is a rollout or an update. `run` stands here once: drivers inline it, with every kernel of the pipeline in it.
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn iterate_fused(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let simulates = min(dispatch.simulates, 1u);
     for (var iteration = 0u; iteration < dispatch.iterations; iteration++) {
-        if dispatch.simulates != 0u {
-            run(dispatch.first, dispatch.operations, workgroup.z, lane);
-        }
-        for (var update = 0u; update < dispatch.updates; update++) {
-            run(dispatch.learn_first, dispatch.learn_operations, workgroup.z, lane);
+        for (var pass_index = 0u; pass_index < simulates + dispatch.updates; pass_index++) {
+            let learns = pass_index >= simulates;
+            let first = select(dispatch.first, dispatch.learn_first, learns);
+            let count = select(dispatch.operations, dispatch.learn_operations, learns);
+            run(first, count, workgroup.z, lane);
         }
     }
 }
