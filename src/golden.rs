@@ -86,13 +86,10 @@ fn files() -> Vec<(String, File)> {
     found
 }
 
-/// An environment of the case's sizes, never stepped: the minibatches come from the file.
+/// An environment of the case's sizes that no kernel steps: the minibatches come from the file.
 fn environment(case: &Case) -> Environment {
-    let source = "fn environment_reset(random: ptr<function, Random>) -> State { return State(0.0); }
-        fn environment_step(state: State, action: Action, random: ptr<function, Random>) -> Step { return Step(state, 0.0, false); }
-        fn environment_observe(state: State) -> Observation { var o: Observation; o[0] = state[0]; return o; }";
     let low = case.action_bound.iter().map(|bound| -bound).collect();
-    Environment::new("golden", source, 1, case.observation_dim, low, case.action_bound.clone(), 200).expect("sizes of the file")
+    Environment::host("golden", case.observation_dim, low, case.action_bound.clone()).expect("sizes of the file")
 }
 
 fn config(common: &Common, case: &Case) -> Config {

@@ -102,8 +102,10 @@ impl Iterator {
         learn: &Program,
         kinds: Vec<Iteration>,
     ) -> Self {
-        let used = rollout.dispatches.iter().chain(&learn.dispatches).flat_map(|dispatch| dispatch.kinds.iter()).collect();
-        let pipeline = kernels.iterating_pipeline(used);
+        // where the host simulates, no iteration runs the rollout
+        let simulates = kinds.iter().any(|kind| kind.simulates);
+        let dispatches = rollout.dispatches.iter().filter(|_| simulates).chain(&learn.dispatches);
+        let pipeline = kernels.iterating_pipeline(dispatches.flat_map(|dispatch| dispatch.kinds.iter()).collect());
         let entries = entries(&kinds, rollout.operations(), learn.operations());
         let (buffer, stride) = dispatch_table(device, queue, &entries);
         // Mesa's software driver silently ends the loops of a dispatch that have taken 65,535 iterations all together
