@@ -90,6 +90,15 @@ impl Kernel {
         Kernel::CompatibleDifference,
     ];
 
+    /// The kinds that only networks with batch norm have.
+    const BATCH_NORM: &'static [Kernel] = &[
+        Kernel::NormaliseInput,
+        Kernel::ForwardNormalised,
+        Kernel::ForwardInference,
+        Kernel::BackwardNormalised,
+        Kernel::BackwardInputNorm,
+    ];
+
     pub fn from_kind(kind: u32) -> Self {
         Self::ALL[kind as usize]
     }
@@ -257,6 +266,12 @@ impl Kinds {
     /// With all that differ from one of them in little.
     fn with_families(self) -> Self {
         self.iter().flat_map(Kernel::family).copied().collect()
+    }
+
+    /// With all of batch norm's where there is one of them.
+    fn with_batch_norm(self) -> Self {
+        let normalises = self.iter().any(|kernel| Kernel::BATCH_NORM.contains(&kernel));
+        self.iter().chain(Kernel::BATCH_NORM.iter().copied().filter(|_| normalises)).collect()
     }
 }
 
@@ -437,6 +452,7 @@ impl Kernels {
 
     /// The pipeline of the fused plan, for programs of `kinds`.
     pub fn iterating_pipeline(&self, kinds: Kinds) -> wgpu::ComputePipeline {
+        let kinds = if self.shares { kinds.with_batch_norm() } else { kinds };
         self.compile("iterate", "iterate_fused", kinds)
     }
 
