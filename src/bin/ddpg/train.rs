@@ -118,7 +118,8 @@ pub fn default_directory(run: &Run, what: &str) -> PathBuf {
 fn build(arguments: &Arguments, run: &Run, environment: &Environment, snapshots: Option<&[Snapshot]>) -> Result<(Gpu, Trainer)> {
     let gpu = arguments.execution.open()?;
     let hyper_parameters = HyperParameters::of_population(&run.config);
-    let population = Population::with_options(&gpu.device, &gpu.queue, environment, &run.config, hyper_parameters, arguments.execution.options())?;
+    let population =
+        Population::with_options(&gpu.device, &gpu.queue, environment, &run.config, hyper_parameters, arguments.execution.options())?;
     let mut trainer = Trainer::from_population(population);
     if let Some(snapshots) = snapshots {
         trainer.restore_blocking(snapshots)?;
