@@ -35,6 +35,7 @@ fn is_either(operation: Operation, one: u32, other: u32) -> bool {
     return is(operation, one) || is(operation, other);
 }
 
+// A statement a kind, or the kinds that share its code: a pipeline's module has only those of its own (src/shader.rs).
 fn execute(operation: Operation, agent: u32, unit: u32, lane: u32) {
     if is(operation, SAMPLE) { sample_minibatch(operation, agent, unit, lane); }
     if is(operation, NORMALISE_INPUT) { batch_norm_input(operation, agent, unit, lane); }

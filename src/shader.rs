@@ -2,7 +2,7 @@
 
 use crate::environment::Environment;
 use crate::error::{Error, Result};
-use crate::kernels::Tile;
+use crate::kernels::{Kinds, Tile};
 
 /// The crate's own WGSL, in no particular order: declarations may come in any.
 const FILES: [(&str, &str); 15] = [
@@ -50,6 +50,24 @@ pub(crate) fn assemble(environment: &Environment, tile: Tile) -> Result<Assemble
     let assembled = Assembled::new(environment, FILES.into_iter().chain([tile_file(tile)]).chain(PROGRAM));
     assembled.validate(&assembled.parse()?, capabilities(tile))?;
     Ok(assembled)
+}
+
+/// An assembled module whose `execute` has only the statements of `kinds`. Drivers inline whatever is called before they
+/// see what never runs, so that a pipeline would take them as long as all the kernels together.
+pub(crate) fn of_kinds(source: &str, kinds: Kinds) -> String {
+    // the environment's text comes first and may say anything
+    let Some(start) = source.rfind("\nfn execute(") else { return source.to_owned() };
+    let end = source[start..].find("\n}").map_or(source.len(), |length| start + length);
+    let mut kept = true;
+    let body = source[start..end].split_inclusive('\n').filter(|line| {
+        if line.starts_with("    if ") {
+            let mut words = line.split(|c: char| !(c.is_ascii_uppercase() || c == '_'));
+            kept = words.any(|word| kinds.iter().any(|kernel| kernel.name() == word));
+        }
+        kept
+    });
+    let body: String = body.collect();
+    format!("{}{body}{}", &source[..start], &source[end..])
 }
 
 /// The environment and what it may use, without the code that calls it; not yet parsed. `more` is joined to it.
@@ -309,6 +327,7 @@ fn length_of(module: &naga::Module, function: &naga::Function, expression: naga:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::Kernel;
 
     #[test]
     fn every_environment_assembles() {
@@ -320,5 +339,27 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Every kind is executed by one statement, which every set without it leaves out.
+    #[test]
+    fn a_module_of_one_kind_executes_that_kind_alone() {
+        let source = assemble(&Environment::pendulum_v1(), Tile::Portable).unwrap_or_else(|error| panic!("{error}")).source;
+        let statements = |source: &str| {
+            let start = source.rfind("\nfn execute(").expect("it is there");
+            let body = source[start..].split_once("\n}").expect("it ends").0;
+            body.lines().filter(|line| line.starts_with("    if ")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let every: Kinds = Kernel::ALL.iter().copied().collect();
+        assert_eq!(of_kinds(&source, every), source);
+        let mut executed = std::collections::HashSet::new();
+        for &kernel in Kernel::ALL {
+            let alone = of_kinds(&source, Kinds::of(kernel));
+            let kept = statements(&alone);
+            assert_eq!(kept.len(), 1, "{}: {kept:?}", kernel.name());
+            assert!(kept[0].contains(kernel.name()), "{}: {kept:?}", kernel.name());
+            executed.extend(kept);
+        }
+        assert_eq!(executed.len(), statements(&source).len(), "a statement of no kind");
     }
 }

@@ -365,7 +365,7 @@ impl std::ops::Deref for Kernels {
 #[derive(Debug)]
 pub(crate) struct Kernels {
     device: wgpu::Device,
-    module: wgpu::ShaderModule,
+    source: String,
     layout: wgpu::PipelineLayout,
     pub memory_layout: wgpu::BindGroupLayout,
     pub dispatch_layout: wgpu::BindGroupLayout,
@@ -396,10 +396,6 @@ impl Kernels {
         }
         contract::check(environment)?;
         let source = shader::assemble(environment, grid.tile)?.source;
-        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some("ddpg-wgpu"),
-            source: wgpu::ShaderSource::Wgsl(source.into()),
-        });
         let entry = |binding, ty, dynamic, size| wgpu::BindGroupLayoutEntry {
             binding,
             visibility: wgpu::ShaderStages::COMPUTE,
@@ -421,7 +417,7 @@ impl Kernels {
         });
         Ok(Self {
             device: device.clone(),
-            module,
+            source,
             layout,
             memory_layout,
             dispatch_layout,
@@ -457,10 +453,14 @@ impl Kernels {
     }
 
     fn compile(&self, label: &str, entry_point: &str, kinds: Kinds) -> wgpu::ComputePipeline {
+        let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some(label),
+            source: wgpu::ShaderSource::Wgsl(shader::of_kinds(&self.source, kinds).into()),
+        });
         self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(label),
             layout: Some(&self.layout),
-            module: &self.module,
+            module: &module,
             entry_point: Some(entry_point),
             compilation_options: wgpu::PipelineCompilationOptions {
                 constants: &[("KINDS", f64::from(kinds.bits())), ("WORKGROUP_SIZE", f64::from(self.workgroup_size))],
