@@ -274,7 +274,10 @@ mod tests {
         let program = steps.schedule(&mut mixed, &Grid::of(Tile::Small, 1));
         assert_eq!(shape(&program), [(0, 2), (2, 2)]);
         assert!(program.dispatches.iter().all(|d| d.workgroups() == (3, 2) && d.kinds.iter().map(|kind| kind as u32).eq([2, 3, 13])));
-        assert_eq!(mixed.iter().map(|o| (o.kind, o.ends_level, o.chain)).collect::<Vec<_>>(), [(3, 0, 0), (3, 1, 0), (2, 0, 0), (13, 1, 0)]);
+        assert_eq!(
+            mixed.iter().map(|o| (o.kind, o.ends_level, o.chain)).collect::<Vec<_>>(),
+            [(3, 0, 0), (3, 1, 0), (2, 0, 0), (13, 1, 0)]
+        );
         // small levels are a chain, large ones end it
         let large = step(13, vec![Parameters(0..4)], vec![Parameters(0..4)]);
         for step in &mut steps.0 {
@@ -283,7 +286,10 @@ mod tests {
         steps.0.push(Step { operation: Operation { units: CHAINED_UNITS + 1, ..large.operation }, ..large });
         let mut chained = Vec::new();
         let program = steps.schedule(&mut chained, &Grid::of(Tile::Small, 1));
-        assert_eq!(program.dispatches.iter().map(|d| (d.first, d.workgroups())).collect::<Vec<_>>(), [(0, (1, 1)), (4, (CHAINED_UNITS + 1, 1))]);
+        assert_eq!(
+            program.dispatches.iter().map(|d| (d.first, d.workgroups())).collect::<Vec<_>>(),
+            [(0, (1, 1)), (4, (CHAINED_UNITS + 1, 1))]
+        );
         assert_eq!(chained.iter().map(|o| o.chain).collect::<Vec<_>>(), [4, 0, 0, 0, 0]);
     }
 }

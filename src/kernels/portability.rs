@@ -8,8 +8,8 @@ use naga::valid::{ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage};
 use std::collections::HashSet;
 
-/// Of the layered plan and of the fused one.
-const ENTRY_POINTS: [&str; 2] = ["layered", "iterate_fused"];
+/// Of the layered plan, of the same where a dispatch mixes kinds, and of the fused plan.
+const ENTRY_POINTS: [&str; 3] = ["layered", "layered_or_chained", "iterate_fused"];
 
 const STAGE: ShaderStage = ShaderStage::Compute;
 
@@ -29,8 +29,8 @@ fn for_each_pipeline(tile: Tile, check: impl Fn(&str, &str, &Module, &ModuleInfo
         let every: Kinds = Kernel::ALL.iter().copied().collect();
         let single = Kernel::ALL.iter().map(|&kernel| Kinds::of(kernel));
         let layered: HashSet<Kinds> = single.flat_map(|kinds| [kinds, kinds.with_families()]).chain([every]).collect();
-        let layered = layered.into_iter().map(|kinds| (ENTRY_POINTS[0], kinds, tile.workgroup_size()));
-        for (entry, kinds, workgroup_size) in layered.chain([(ENTRY_POINTS[1], every, INVOCATIONS)]) {
+        let layered = layered.into_iter().map(|kinds| (ENTRY_POINTS[usize::from(tile.mixes_kinds())], kinds, tile.workgroup_size()));
+        for (entry, kinds, workgroup_size) in layered.chain([(ENTRY_POINTS[2], every, INVOCATIONS)]) {
             let mut constants = PipelineConstants::default();
             constants.insert("KINDS".into(), f64::from(kinds.bits()));
             constants.insert("WORKGROUP_SIZE".into(), f64::from(workgroup_size));
