@@ -20,8 +20,7 @@ use std::ops::Range;
 pub enum Plan {
     /// A dispatch a level of independent operations: any network, any algorithm; the whole device works on each layer.
     Layered,
-    /// A workgroup is an agent and runs many iterations in one dispatch (`shaders/fused.wgsl`): any network and algorithm,
-    /// best where layers are small or agents many.
+    /// A workgroup is an agent and runs many iterations in one dispatch (`shaders/fused.wgsl`): any network and algorithm.
     Fused,
 }
 
@@ -171,15 +170,12 @@ pub(crate) fn entry_binding(buffer: &wgpu::Buffer) -> wgpu::BindGroupEntry<'_> {
     wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset: 0, size }) }
 }
 
-/// What the update of one agent may cost, in multiplications and additions, for a workgroup of its own to be the better
-/// plan: beyond it, a layer is work enough for a whole device.
-const FUSED_FLOPS: f64 = 2e7;
-
-/// The plan that serves a device best, unless one was asked for. `flops`: of an agent's update.
+/// The plan that was asked for, or the layered one: it was the faster one wherever both were measured
+/// (`benches/RESULTS.md`), with one agent as with a thousand, whose small levels it runs in one workgroup an agent too.
 ///
 /// # Errors
 /// [`Error::Limit`] where the device cannot run the one that was asked for.
-pub(crate) fn choose(device: &wgpu::Device, wanted: Option<Plan>, flops: f64) -> Result<Plan> {
+pub(crate) fn choose(device: &wgpu::Device, wanted: Option<Plan>) -> Result<Plan> {
     let limits = device.limits();
     let fused =
         limits.max_compute_invocations_per_workgroup >= FUSED_INVOCATIONS && limits.max_compute_workgroup_size_x >= FUSED_INVOCATIONS;
@@ -190,10 +186,7 @@ pub(crate) fn choose(device: &wgpu::Device, wanted: Option<Plan>, flops: f64) ->
             offered: limits.max_compute_invocations_per_workgroup.to_string(),
             remedy: "use the layered plan".into(),
         }),
-        Some(plan) => Ok(plan),
-        // a software driver runs a workgroup on one of its threads
-        None if fused && flops <= FUSED_FLOPS && device.adapter_info().device_type != wgpu::DeviceType::Cpu => Ok(Plan::Fused),
-        None => Ok(Plan::Layered),
+        wanted => Ok(wanted.unwrap_or(Plan::Layered)),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::fault::guarded;
 use crate::host::HostMemory;
 use crate::hyper_parameters::HyperParameters;
-use crate::kernels::{Grid, Kernel, Kernels, Tile};
+use crate::kernels::{Kernel, Kernels, Tile};
 use crate::measure::{Logged, replace_logged};
 use crate::memory::{AgentState, EPISODE_LOG, Memory, RoleBuffers, Sizes, filled, option, storage};
 use crate::network::Allocator;
@@ -158,14 +158,12 @@ impl Population {
             });
         }
         let networks = Networks::new(config, environment);
-        let update = |grid: &Grid| match config.algorithm {
-            Algorithm::Compatible => compatible::update(config, &networks, grid),
-            _ => Update::new(config, &networks, grid),
-        };
-        let sketch = update(&Grid::of(Tile::Portable, 1));
-        let plan = plan::choose(device, options.plan, sketch.steps.flops())?;
+        let plan = plan::choose(device, options.plan)?;
         let kernels = Arc::new(Kernels::new(device, environment, plan.grid(device, options.tile, config.agents))?);
-        let update = update(&kernels);
+        let update = match config.algorithm {
+            Algorithm::Compatible => compatible::update(config, &networks, &kernels),
+            _ => Update::new(config, &networks, &kernels),
+        };
         let mut activations = Allocator { used: update.length };
         let rollout = Rollout::new(&networks, &kernels, config.environments, None, &mut activations);
         let mut table = Vec::new();

@@ -125,11 +125,6 @@ impl Dispatch {
 pub(crate) struct Steps(pub Vec<Step>);
 
 impl Steps {
-    /// Multiplications and additions of the products.
-    pub fn flops(&self) -> f64 {
-        self.0.iter().map(|step| step.operation.flops()).sum()
-    }
-
     /// The level of each step: one more than the highest level of an earlier step that it conflicts with.
     fn levels(&self) -> Vec<usize> {
         let mut levels: Vec<usize> = Vec::with_capacity(self.0.len());
