@@ -113,7 +113,7 @@ struct App {
     last: Option<Instant>,
     /// Seconds a frame, without training and with it.
     times: [Vec<f64>; 2],
-    /// Seconds of GPU time spent on training, a frame.
+    /// Seconds of GPU time that frames spent on training, of those that were measured.
     spent: Vec<f64>,
 }
 
@@ -162,8 +162,11 @@ impl App {
         let target = acquired.as_ref().map_or(&self.screen.texture, |acquired| &acquired.texture);
         let mut encoder = self.screen.device.create_command_encoder(&Default::default());
         if self.trains() {
+            let measured = self.pacer.measured();
             self.pacer.record(&mut self.population, &mut encoder, u64::MAX);
-            self.spent.extend(self.pacer.last().map(|spent| spent.as_secs_f64()));
+            if let (Some(spent), true) = (self.pacer.last(), self.pacer.measured() > measured) {
+                self.spent.push(spent.as_secs_f64());
+            }
             if self.pending.is_none() && self.frame.is_multiple_of(20) {
                 self.pending = Some(self.population.record_measurements(&mut encoder));
             }
@@ -198,11 +201,15 @@ impl App {
             let (median, p95) = (milliseconds(times, 0.5), milliseconds(times, 0.95));
             println!("{what:>17}: {} frames, median {median:.2} ms, p95 {p95:.2} ms", times.len());
         }
-        let (median, p95) = (milliseconds(&mut self.spent, 0.5), milliseconds(&mut self.spent, 0.95));
+        let budget = self.options.budget.as_secs_f64();
+        let over = self.spent.iter().filter(|&&spent| spent > budget).count();
         let clock = if self.pacer.measures_device_time() { "device" } else { "host" };
-        let budget = 1e3 * self.options.budget.as_secs_f64();
-        println!("training a frame ({clock} clock): median {median:.2} ms, p95 {p95:.2} ms of a budget of {budget} ms");
-        println!("{} iterations, {} updates", self.population.iterations(), self.population.updates());
+        let (median, p95) = (milliseconds(&mut self.spent, 0.5), milliseconds(&mut self.spent, 0.95));
+        println!("training a frame ({clock} clock): median {median:.2} ms, p95 {p95:.2} ms of a budget of {} ms", 1e3 * budget);
+        println!("{over} of the {} frames that were measured took longer than the budget", self.spent.len());
+        let (iterations, updates) = (self.population.iterations(), self.population.updates());
+        let a_frame = iterations as f64 / self.times[1].len().max(1) as f64;
+        println!("{iterations} iterations ({a_frame:.2} a frame), {updates} updates");
         if let Some(path) = self.options.dump.take()
             && let Err(error) = self.dump(&path)
         {
