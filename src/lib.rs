@@ -88,6 +88,7 @@ mod stopwatch;
 mod trainer;
 mod trajectory;
 mod transfer;
+mod tune;
 
 #[cfg(feature = "checkpoint")]
 pub use checkpoint::Snapshot;
@@ -115,4 +116,5 @@ pub use simulation::{Simulation, Standing};
 pub use stopwatch::{Clock, Stopwatch};
 pub use trainer::{Episode, HaltReason, Halted, Measurements, Trainer};
 pub use trajectory::Trajectory;
+pub use tune::Tuned;
 pub use wgpu;

@@ -381,3 +381,30 @@ fn a_closed_pipe_and_an_interrupt_are_not_accidents() {
     // 100 steps are 25 iterations of four environments; the 16th of them fills the ring to the 64 it needs
     assert_eq!(now, summary["updates"].as_u64().expect("a number") + 10);
 }
+
+// where the operating system keeps caches is asked for by variables, but on Windows
+#[cfg(not(windows))]
+#[test]
+fn what_was_tuned_is_remembered() {
+    let directory = scratch();
+    let here = directory.path();
+    let tune = |arguments: &[&str]| {
+        let arguments =
+            [&["train", "--tune", "--tile", "portable", "--steps", "200", "--out", "run", "--overwrite"], SHORT, arguments].concat();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ddpg"));
+        command.current_dir(here).args(arguments).env("NO_COLOR", "1").env("XDG_CACHE_HOME", here).env("HOME", here);
+        succeeds(command.output().expect("the program starts"))
+    };
+    let measured = tune(&[]);
+    assert!(measured.lines().filter(|line| line.contains("portable") && line.contains("iterations/s")).count() >= 2, "{measured}");
+    let best = measured.lines().find(|line| line.ends_with("<- used")).unwrap_or_else(|| panic!("nothing was chosen: {measured}"));
+    let plan = best.split_whitespace().next().expect("a plan");
+    assert!(measured.contains(&format!("plan: {plan}")), "{measured}");
+    let again = tune(&[]);
+    assert!(again.contains(&format!("tuned before: {plan} plan, portable tile")) && !again.contains("iterations/s"), "{again}");
+    // other work is another question
+    let other = tune(&["--agents", "2", "--plan", "layered"]);
+    assert!(!other.contains("tuned before"), "{other}");
+    // nothing is left to choose
+    assert!(!tune(&["--plan", "layered"]).contains("tuned before"));
+}

@@ -19,6 +19,7 @@ mod summaries;
 mod sweep;
 mod tensorboard;
 mod train;
+mod tuning;
 mod video;
 mod watch;
 

@@ -8,6 +8,7 @@ use crate::report;
 use crate::resolve::Run;
 use crate::run_directory::{CONFIG, Records, RunDirectory, Speed};
 use crate::settings::Settings;
+use crate::tuning::Tuning;
 use crate::watch::Watchers;
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -49,6 +50,8 @@ pub struct Arguments {
     resume: Option<PathBuf>,
     #[command(flatten)]
     execution: Execution,
+    #[command(flatten)]
+    tuning: Tuning,
     /// Print only the final table
     #[arg(long, short)]
     quiet: bool,
@@ -118,8 +121,8 @@ pub fn default_directory(run: &Run, what: &str) -> PathBuf {
 fn build(arguments: &Arguments, run: &Run, environment: &Environment, snapshots: Option<&[Snapshot]>) -> Result<(Gpu, Trainer)> {
     let gpu = arguments.execution.open()?;
     let hyper_parameters = HyperParameters::of_population(&run.config);
-    let population =
-        Population::with_options(&gpu.device, &gpu.queue, environment, &run.config, hyper_parameters, arguments.execution.options())?;
+    let options = arguments.tuning.options(&arguments.execution, &gpu, environment, &run.config, arguments.quiet)?;
+    let population = Population::with_options(&gpu.device, &gpu.queue, environment, &run.config, hyper_parameters, options)?;
     let mut trainer = Trainer::from_population(population);
     if let Some(snapshots) = snapshots {
         trainer.restore_blocking(snapshots)?;

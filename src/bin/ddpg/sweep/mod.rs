@@ -11,6 +11,7 @@ use crate::resolve::Run;
 use crate::run_directory::RunDirectory;
 use crate::settings::Settings;
 use crate::train::{default_directory, read_settings};
+use crate::tuning::Tuning;
 use anyhow::{Context, Result};
 use clap::Args;
 use ddpg_wgpu::{Environment, Gpu, HyperParameters, Population, Trainer};
@@ -62,6 +63,8 @@ pub struct Arguments {
     overwrite: bool,
     #[command(flatten)]
     execution: Execution,
+    #[command(flatten)]
+    tuning: Tuning,
     /// Print only the final table
     #[arg(long, short)]
     quiet: bool,
@@ -143,7 +146,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let build = || -> Result<_> {
         let gpu = arguments.execution.open()?;
         let (config, hyper_parameters) = (&sweep.shared.config, sweep.hyper_parameters());
-        let options = arguments.execution.options();
+        let options = arguments.tuning.options(&arguments.execution, &gpu, &environment, config, arguments.quiet)?;
         let population = Population::with_options(&gpu.device, &gpu.queue, &environment, config, hyper_parameters, options)?;
         let trainer = Trainer::from_population(population);
         gpu.check()?;
