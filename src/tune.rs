@@ -147,8 +147,8 @@ mod tests {
     fn what_no_candidate_can_do_is_an_error() {
         let gpu = default_limits();
         let mut config = small();
-        config.agents = 100_000;
-        config.actor_hidden = vec![4096, 4096];
+        config.agents = 1000;
+        config.actor_hidden = vec![512, 512];
         let mut wanted = Options::default();
         (wanted.plan, wanted.tile) = (Some(Plan::Layered), Some(Tile::Portable));
         let refused = Tuned::all_blocking(&gpu.device, &gpu.queue, &Environment::pendulum_v1(), &config, wanted);
