@@ -246,45 +246,56 @@ mod tests {
         Step { operation: Operation { kind, units: 1, ..Default::default() }, reads, writes }
     }
 
+    /// Two pairs of independent steps, the second pair after the first, in operations of `units` workgroups.
+    fn two_levels(units: u32) -> Steps {
+        use Access::{Activations, Parameters};
+        let mut steps = vec![
+            step(3, vec![Parameters(0..4)], vec![Activations(0..4)]),
+            step(3, vec![Parameters(4..8)], vec![Activations(4..8)]),
+            step(2, vec![Activations(0..8)], vec![Activations(8..9)]),
+            // reads what the first step reads: no conflict; writes what it reads: one
+            step(13, vec![], vec![Parameters(0..4)]),
+        ];
+        steps.iter_mut().for_each(|step| step.operation.units = units);
+        Steps(steps)
+    }
+
+    /// The first operation and the workgroups of each dispatch, and what the table says of each operation.
+    fn scheduled(steps: &Steps, tile: Tile) -> (Program, Vec<(u32, (u32, u32))>, Vec<(u32, u32, u32)>) {
+        let mut table = Vec::new();
+        let program = steps.schedule(&mut table, &Grid::of(tile, 1));
+        let dispatches = program.dispatches.iter().map(|dispatch| (dispatch.first, dispatch.workgroups())).collect();
+        let operations = table.iter().map(|operation| (operation.kind, operation.ends_level, operation.chain)).collect();
+        (program, dispatches, operations)
+    }
+
     #[test]
     fn independent_steps_share_a_level_and_conflicting_ones_do_not() {
-        use Access::{Activations, Parameters};
-        let mut steps = Steps::default();
-        steps.0.push(step(3, vec![Parameters(0..4)], vec![Activations(0..4)]));
-        steps.0.push(step(3, vec![Parameters(4..8)], vec![Activations(4..8)]));
-        steps.0.push(step(2, vec![Activations(0..8)], vec![Activations(8..9)]));
-        // reads what the first step reads: no conflict; writes what it reads: one
-        steps.0.push(step(13, vec![], vec![Parameters(0..4)]));
+        let steps = two_levels(1);
         assert_eq!(steps.levels(), [0, 0, 1, 1]);
-        let mut table = Vec::new();
-        let shape = |program: &Program| program.dispatches.iter().map(|d| (d.first, d.operations)).collect::<Vec<_>>();
-        assert_eq!(shape(&steps.schedule(&mut table, &Grid::of(Tile::Portable, 1))), [(0, 2), (2, 1), (3, 1)]);
-        assert_eq!(table.iter().map(|o| o.kind).collect::<Vec<_>>(), [3, 3, 2, 13]);
-        assert_eq!(table.iter().map(|o| o.ends_level).collect::<Vec<_>>(), [0, 1, 0, 1]);
-        // where kinds are mixed, a level is a dispatch, and a pipeline takes them all
-        for step in &mut steps.0 {
-            step.operation.units = 3;
+        let (_, dispatches, operations) = scheduled(&steps, Tile::Portable);
+        assert_eq!(dispatches, [(0, (1, 2)), (2, (1, 1)), (3, (1, 1))]);
+        assert_eq!(operations, [(3, 0, 0), (3, 1, 0), (2, 0, 0), (13, 1, 0)]);
+    }
+
+    #[test]
+    fn where_kinds_are_mixed_a_level_is_a_dispatch_and_one_pipeline_takes_them_all() {
+        let (program, dispatches, operations) = scheduled(&two_levels(3), Tile::Small);
+        assert_eq!(dispatches, [(0, (3, 2)), (2, (3, 2))]);
+        assert_eq!(operations, [(3, 0, 0), (3, 1, 0), (2, 0, 0), (13, 1, 0)]);
+        for dispatch in &program.dispatches {
+            assert_eq!(dispatch.kinds.iter().map(|kind| kind as u32).collect::<Vec<_>>(), [2, 3, 13]);
         }
-        let mut mixed = Vec::new();
-        let program = steps.schedule(&mut mixed, &Grid::of(Tile::Small, 1));
-        assert_eq!(shape(&program), [(0, 2), (2, 2)]);
-        assert!(program.dispatches.iter().all(|d| d.workgroups() == (3, 2) && d.kinds.iter().map(|kind| kind as u32).eq([2, 3, 13])));
-        assert_eq!(
-            mixed.iter().map(|o| (o.kind, o.ends_level, o.chain)).collect::<Vec<_>>(),
-            [(3, 0, 0), (3, 1, 0), (2, 0, 0), (13, 1, 0)]
-        );
-        // small levels are a chain, large ones end it
-        let large = step(13, vec![Parameters(0..4)], vec![Parameters(0..4)]);
-        for step in &mut steps.0 {
-            step.operation.units = 2;
-        }
-        steps.0.push(Step { operation: Operation { units: CHAINED_UNITS + 1, ..large.operation }, ..large });
-        let mut chained = Vec::new();
-        let program = steps.schedule(&mut chained, &Grid::of(Tile::Small, 1));
-        assert_eq!(
-            program.dispatches.iter().map(|d| (d.first, d.workgroups())).collect::<Vec<_>>(),
-            [(0, (1, 1)), (4, (CHAINED_UNITS + 1, 1))]
-        );
-        assert_eq!(chained.iter().map(|o| o.chain).collect::<Vec<_>>(), [4, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn neighbouring_small_levels_are_a_chain_and_a_large_one_ends_it() {
+        let mut steps = two_levels(2);
+        let mut large = step(13, vec![], vec![Access::Parameters(0..4)]);
+        large.operation.units = CHAINED_UNITS + 1;
+        steps.0.push(large);
+        let (_, dispatches, operations) = scheduled(&steps, Tile::Small);
+        assert_eq!(dispatches, [(0, (1, 1)), (4, (CHAINED_UNITS + 1, 1))]);
+        assert_eq!(operations, [(3, 0, 4), (3, 1, 0), (2, 0, 0), (13, 1, 0), (13, 1, 0)]);
     }
 }
