@@ -260,29 +260,36 @@ mod tests {
         Steps(steps)
     }
 
-    /// The first operation and the workgroups of each dispatch, and what the table says of each operation.
-    fn scheduled(steps: &Steps, tile: Tile) -> (Program, Vec<(u32, (u32, u32))>, Vec<(u32, u32, u32)>) {
+    struct Scheduled {
+        program: Program,
+        /// The first operation and the workgroups of each dispatch.
+        dispatches: Vec<(u32, (u32, u32))>,
+        /// Kind, `ends_level` and `chain` of each operation.
+        operations: Vec<[u32; 3]>,
+    }
+
+    fn scheduled(steps: &Steps, tile: Tile) -> Scheduled {
         let mut table = Vec::new();
         let program = steps.schedule(&mut table, &Grid::of(tile, 1));
         let dispatches = program.dispatches.iter().map(|dispatch| (dispatch.first, dispatch.workgroups())).collect();
-        let operations = table.iter().map(|operation| (operation.kind, operation.ends_level, operation.chain)).collect();
-        (program, dispatches, operations)
+        let operations = table.iter().map(|operation| [operation.kind, operation.ends_level, operation.chain]).collect();
+        Scheduled { program, dispatches, operations }
     }
 
     #[test]
     fn independent_steps_share_a_level_and_conflicting_ones_do_not() {
         let steps = two_levels(1);
         assert_eq!(steps.levels(), [0, 0, 1, 1]);
-        let (_, dispatches, operations) = scheduled(&steps, Tile::Portable);
+        let Scheduled { dispatches, operations, .. } = scheduled(&steps, Tile::Portable);
         assert_eq!(dispatches, [(0, (1, 2)), (2, (1, 1)), (3, (1, 1))]);
-        assert_eq!(operations, [(3, 0, 0), (3, 1, 0), (2, 0, 0), (13, 1, 0)]);
+        assert_eq!(operations, [[3, 0, 0], [3, 1, 0], [2, 0, 0], [13, 1, 0]]);
     }
 
     #[test]
     fn where_kinds_are_mixed_a_level_is_a_dispatch_and_one_pipeline_takes_them_all() {
-        let (program, dispatches, operations) = scheduled(&two_levels(3), Tile::Small);
+        let Scheduled { program, dispatches, operations } = scheduled(&two_levels(3), Tile::Small);
         assert_eq!(dispatches, [(0, (3, 2)), (2, (3, 2))]);
-        assert_eq!(operations, [(3, 0, 0), (3, 1, 0), (2, 0, 0), (13, 1, 0)]);
+        assert_eq!(operations, [[3, 0, 0], [3, 1, 0], [2, 0, 0], [13, 1, 0]]);
         for dispatch in &program.dispatches {
             assert_eq!(dispatch.kinds.iter().map(|kind| kind as u32).collect::<Vec<_>>(), [2, 3, 13]);
         }
@@ -294,8 +301,8 @@ mod tests {
         let mut large = step(13, vec![], vec![Access::Parameters(0..4)]);
         large.operation.units = CHAINED_UNITS + 1;
         steps.0.push(large);
-        let (_, dispatches, operations) = scheduled(&steps, Tile::Small);
+        let Scheduled { dispatches, operations, .. } = scheduled(&steps, Tile::Small);
         assert_eq!(dispatches, [(0, (1, 1)), (4, (CHAINED_UNITS + 1, 1))]);
-        assert_eq!(operations, [(3, 0, 4), (3, 1, 0), (2, 0, 0), (13, 1, 0), (13, 1, 0)]);
+        assert_eq!(operations, [[3, 0, 4], [3, 1, 0], [2, 0, 0], [13, 1, 0], [13, 1, 0]]);
     }
 }
