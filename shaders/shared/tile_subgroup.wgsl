@@ -1,5 +1,5 @@
 // The register tile for drivers whose subgroups are eight invocations wide (software Vulkan): eight invocations, a
-// *team*, own 32 rows by 16 vec4 columns of the output, each of them 32 rows by 2 columns, in 64 vec4s. Such a driver
+// *team*, own 32 rows by 8 vec4 columns of the output, each of them 32 rows by 1 column, in 32 vec4s. Such a driver
 // loads memory lane by lane, up to thirty cycles a float, so all that counts is that no number is loaded twice: a lane
 // loads its own columns of the right matrix and four rows of the left one, which it broadcasts to the others. The same
 // sums in the same order as tile_portable.wgsl.
@@ -9,11 +9,11 @@
 // so that the compiler keeps them in registers.
 
 const TILE_ROWS: u32 = 32u;
-const TILE_COLUMNS: u32 = 2u;
+const TILE_COLUMNS: u32 = 1u;
 const TEAM: u32 = 8u;
 const SPLITS: bool = false;
 
-// The finished tile, row after row, eight rows each: the time that Mesa takes to compile grows with the square of the
+// The finished tile, eight rows each: the time that Mesa takes to compile grows with the square of the
 // places that touch an array.
 var<private> tile0: Rows;
 var<private> tile1: Rows;
@@ -21,7 +21,7 @@ var<private> tile2: Rows;
 var<private> tile3: Rows;
 
 fn finished(row: u32, column: u32) -> vec4f {
-    let at = row % 8u * TILE_COLUMNS + column;
+    let at = row % 8u;
     switch row / 8u {
         case 0u: { return tile0[at]; }
         case 1u: { return tile1[at]; }
@@ -31,22 +31,19 @@ fn finished(row: u32, column: u32) -> vec4f {
 }
 
 // The column sums of the right matrix, by product_transposed_left.
-var<private> tile_sum: array<vec4f, 2>;
+var<private> tile_sum: array<vec4f, 1>;
 
-// Eight rows by two columns of sums.
-alias Rows = array<vec4f, 16>;
+// Eight rows of sums.
+alias Rows = array<vec4f, 8>;
 
-// Four rows of the right matrix by two columns.
+// Four rows of the right matrix.
 struct Right {
-    y00: vec4f, y10: vec4f, y20: vec4f, y30: vec4f,
-    y01: vec4f, y11: vec4f, y21: vec4f, y31: vec4f,
+    y0: vec4f, y1: vec4f, y2: vec4f, y3: vec4f,
 }
 
 // t <- t + x0 y0 + x1 y1 + x2 y2 + x3 y3 for one row, whose four numbers are `x`.
 fn add_row(x: vec4f, y: Right, row: u32, t: ptr<function, Rows>) {
-    let first = 2u * row;
-    (*t)[first] = fma(vec4f(x.x), y.y00, fma(vec4f(x.y), y.y10, fma(vec4f(x.z), y.y20, fma(vec4f(x.w), y.y30, (*t)[first]))));
-    (*t)[first + 1u] = fma(vec4f(x.x), y.y01, fma(vec4f(x.y), y.y11, fma(vec4f(x.z), y.y21, fma(vec4f(x.w), y.y31, (*t)[first + 1u]))));
+    (*t)[row] = fma(vec4f(x.x), y.y0, fma(vec4f(x.y), y.y1, fma(vec4f(x.z), y.y2, fma(vec4f(x.w), y.y3, (*t)[row]))));
 }
 
 // The same for the eight rows that the team's members hold four numbers of each.
@@ -62,23 +59,15 @@ fn add_products(mine: vec4f, y: Right, t: ptr<function, Rows>) {
 }
 
 // t <- t + x y for eight rows, each of which is one of the numbers of two members.
-fn add_outer(x0: vec4f, x1: vec4f, y0: vec4f, y1: vec4f, t: ptr<function, Rows>) {
-    (*t)[0] = fma(vec4f(x0.x), y0, (*t)[0]);
-    (*t)[1] = fma(vec4f(x0.x), y1, (*t)[1]);
-    (*t)[2] = fma(vec4f(x0.y), y0, (*t)[2]);
-    (*t)[3] = fma(vec4f(x0.y), y1, (*t)[3]);
-    (*t)[4] = fma(vec4f(x0.z), y0, (*t)[4]);
-    (*t)[5] = fma(vec4f(x0.z), y1, (*t)[5]);
-    (*t)[6] = fma(vec4f(x0.w), y0, (*t)[6]);
-    (*t)[7] = fma(vec4f(x0.w), y1, (*t)[7]);
-    (*t)[8] = fma(vec4f(x1.x), y0, (*t)[8]);
-    (*t)[9] = fma(vec4f(x1.x), y1, (*t)[9]);
-    (*t)[10] = fma(vec4f(x1.y), y0, (*t)[10]);
-    (*t)[11] = fma(vec4f(x1.y), y1, (*t)[11]);
-    (*t)[12] = fma(vec4f(x1.z), y0, (*t)[12]);
-    (*t)[13] = fma(vec4f(x1.z), y1, (*t)[13]);
-    (*t)[14] = fma(vec4f(x1.w), y0, (*t)[14]);
-    (*t)[15] = fma(vec4f(x1.w), y1, (*t)[15]);
+fn add_outer(x0: vec4f, x1: vec4f, y: vec4f, t: ptr<function, Rows>) {
+    (*t)[0] = fma(vec4f(x0.x), y, (*t)[0]);
+    (*t)[1] = fma(vec4f(x0.y), y, (*t)[1]);
+    (*t)[2] = fma(vec4f(x0.z), y, (*t)[2]);
+    (*t)[3] = fma(vec4f(x0.w), y, (*t)[3]);
+    (*t)[4] = fma(vec4f(x1.x), y, (*t)[4]);
+    (*t)[5] = fma(vec4f(x1.y), y, (*t)[5]);
+    (*t)[6] = fma(vec4f(x1.z), y, (*t)[6]);
+    (*t)[7] = fma(vec4f(x1.w), y, (*t)[7]);
 }
 
 fn load_left(inside: bool, address: u32) -> vec4f {
@@ -104,16 +93,10 @@ fn product(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: u32, inner: u32, 
         let c = c0 + 4u * k * b_stride;
         var y: Right;
         if column < b_stride {
-            y.y00 = parameters[c];
-            y.y10 = parameters[c + b_stride];
-            y.y20 = parameters[c + 2u * b_stride];
-            y.y30 = parameters[c + 3u * b_stride];
-        }
-        if column + 1u < b_stride {
-            y.y01 = parameters[c + 1u];
-            y.y11 = parameters[c + b_stride + 1u];
-            y.y21 = parameters[c + 2u * b_stride + 1u];
-            y.y31 = parameters[c + 3u * b_stride + 1u];
+            y.y0 = parameters[c];
+            y.y1 = parameters[c + b_stride];
+            y.y2 = parameters[c + 2u * b_stride];
+            y.y3 = parameters[c + 3u * b_stride];
         }
         add_products(own0, y, &t0);
         add_products(own1, y, &t1);
@@ -132,7 +115,6 @@ fn product_transposed_right(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: 
     let column = at.column;
     let address = a + first * a_stride;
     let c0 = b + 4u * column * b_stride;
-    let c1 = c0 + 4u * b_stride;
     var t0: Rows; var t1: Rows; var t2: Rows; var t3: Rows;
     for (var k = 0u; k < inner; k++) {
         let own0 = load_left(first < rows, address + k);
@@ -145,20 +127,10 @@ fn product_transposed_right(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: 
             let w1 = parameters[c0 + b_stride + k];
             let w2 = parameters[c0 + 2u * b_stride + k];
             let w3 = parameters[c0 + 3u * b_stride + k];
-            y.y00 = vec4f(w0.x, w1.x, w2.x, w3.x);
-            y.y10 = vec4f(w0.y, w1.y, w2.y, w3.y);
-            y.y20 = vec4f(w0.z, w1.z, w2.z, w3.z);
-            y.y30 = vec4f(w0.w, w1.w, w2.w, w3.w);
-        }
-        if column + 1u < columns {
-            let w0 = parameters[c1 + k];
-            let w1 = parameters[c1 + b_stride + k];
-            let w2 = parameters[c1 + 2u * b_stride + k];
-            let w3 = parameters[c1 + 3u * b_stride + k];
-            y.y01 = vec4f(w0.x, w1.x, w2.x, w3.x);
-            y.y11 = vec4f(w0.y, w1.y, w2.y, w3.y);
-            y.y21 = vec4f(w0.z, w1.z, w2.z, w3.z);
-            y.y31 = vec4f(w0.w, w1.w, w2.w, w3.w);
+            y.y0 = vec4f(w0.x, w1.x, w2.x, w3.x);
+            y.y1 = vec4f(w0.y, w1.y, w2.y, w3.y);
+            y.y2 = vec4f(w0.z, w1.z, w2.z, w3.z);
+            y.y3 = vec4f(w0.w, w1.w, w2.w, w3.w);
         }
         add_products(own0, y, &t0);
         add_products(own1, y, &t1);
@@ -176,22 +148,18 @@ fn product_transposed_right(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: 
 fn product_transposed_left(a: u32, a_stride: u32, a_columns: u32, b: u32, b_stride: u32, b_columns: u32, rows: u32, split: u32, at: Place) {
     let mine = at.row / 4u + at.member;
     let b_column = at.column;
-    var s0 = vec4f();
-    var s1 = vec4f();
+    var sum = vec4f();
     var t0: Rows; var t1: Rows; var t2: Rows; var t3: Rows;
     for (var k = 0u; k < rows; k++) {
         let held = load_left(mine < a_columns, a + mine + k * a_stride);
-        let y0 = load_left(b_column < b_columns, b + b_column + k * b_stride);
-        let y1 = load_left(b_column + 1u < b_columns, b + b_column + 1u + k * b_stride);
-        s0 += y0;
-        s1 += y1;
-        add_outer(subgroupBroadcast(held, 0u), subgroupBroadcast(held, 1u), y0, y1, &t0);
-        add_outer(subgroupBroadcast(held, 2u), subgroupBroadcast(held, 3u), y0, y1, &t1);
-        add_outer(subgroupBroadcast(held, 4u), subgroupBroadcast(held, 5u), y0, y1, &t2);
-        add_outer(subgroupBroadcast(held, 6u), subgroupBroadcast(held, 7u), y0, y1, &t3);
+        let y = load_left(b_column < b_columns, b + b_column + k * b_stride);
+        sum += y;
+        add_outer(subgroupBroadcast(held, 0u), subgroupBroadcast(held, 1u), y, &t0);
+        add_outer(subgroupBroadcast(held, 2u), subgroupBroadcast(held, 3u), y, &t1);
+        add_outer(subgroupBroadcast(held, 4u), subgroupBroadcast(held, 5u), y, &t2);
+        add_outer(subgroupBroadcast(held, 6u), subgroupBroadcast(held, 7u), y, &t3);
     }
-    tile_sum[0] = s0;
-    tile_sum[1] = s1;
+    tile_sum[0] = sum;
     tile0 = t0;
     tile1 = t1;
     tile2 = t2;

@@ -156,7 +156,7 @@ impl Kernel {
 pub enum Tile {
     /// 8 rows by 2 vec4 columns an invocation, on any device: `shaders/shared/tile_portable.wgsl`.
     Portable,
-    /// 32 rows by 16 vec4 columns a team of eight invocations that broadcast to each other what they load, where
+    /// 32 rows by 8 vec4 columns a team of eight invocations that broadcast to each other what they load, where
     /// subgroups are eight wide: `shaders/shared/tile_subgroup.wgsl`.
     Subgroup,
     /// 4 rows by 1 vec4 column an invocation, or several that split the inner dimension, on any device:
@@ -203,7 +203,7 @@ impl Tile {
     fn shape(self) -> (u32, u32, u32) {
         match self {
             Tile::Portable => (8, 2, 1),
-            Tile::Subgroup => (32, 2, 8),
+            Tile::Subgroup => (32, 1, 8),
             Tile::Small => (4, 1, 1),
         }
     }
