@@ -75,7 +75,7 @@ impl Population {
         })?;
         let agents = f64::from(self.config.agents);
         let operations = &self.operations()[dispatch.first as usize..(dispatch.first + dispatch.operations) as usize];
-        let (units, side_by_side) = dispatch.workgroups();
+        let (units, side_by_side) = dispatch.workgroups;
         Ok(DispatchTime {
             program,
             kernel: operations.iter().map(|operation| Kernel::from_kind(operation.kind)).collect::<Kinds>().names(),

@@ -107,17 +107,8 @@ pub(crate) struct Dispatch {
     /// Index of the first operation in the shared table.
     pub first: u32,
     pub operations: u32,
-    /// Most workgroups of one of them.
-    pub units: u32,
-    /// Whether one workgroup executes all of them, level after level.
-    pub chained: bool,
-}
-
-impl Dispatch {
-    /// Workgroups an agent.
-    pub fn workgroups(&self) -> (u32, u32) {
-        if self.chained { (1, 1) } else { (self.units, self.operations) }
-    }
+    /// Workgroups an agent: the most that one of the operations has, and operations side by side.
+    pub workgroups: (u32, u32),
 }
 
 /// Steps in the order of the algorithm, still to be levelled.
@@ -139,6 +130,9 @@ impl Steps {
     /// the operations.
     pub fn schedule(&self, table: &mut Vec<Operation>, grid: &Grid) -> Program {
         let levels = self.levels();
+        let mixes = grid.tile.mixes_kinds();
+        // changing pipelines costs a GPU more than code that it skips: one for all
+        let every: Kinds = self.0.iter().map(|step| Kernel::from_kind(step.operation.kind)).collect();
         let mut order: Vec<usize> = (0..self.0.len()).collect();
         order.sort_by_key(|&i| (levels[i], self.0[i].operation.kind));
         let mut dispatches: Vec<Dispatch> = Vec::new();
@@ -146,19 +140,17 @@ impl Steps {
         for i in order {
             let operation = self.0[i].operation;
             let key = (levels[i], operation.kind);
-            let joins = |(level, kind)| level == levels[i] && (kind == operation.kind || grid.tile.mixes_kinds());
+            let joins = |(level, kind)| level == levels[i] && (kind == operation.kind || mixes);
             match dispatches.last_mut() {
                 Some(last) if previous.is_some_and(joins) => {
-                    last.kinds.insert(Kernel::from_kind(operation.kind));
                     last.operations += 1;
-                    last.units = last.units.max(operation.units);
+                    last.workgroups = (last.workgroups.0.max(operation.units), last.operations);
                 }
                 _ => dispatches.push(Dispatch {
-                    kinds: Kinds::of(Kernel::from_kind(operation.kind)),
+                    kinds: if mixes { every } else { Kinds::of(Kernel::from_kind(operation.kind)) },
                     first: table.len() as u32,
                     operations: 1,
-                    units: operation.units,
-                    chained: false,
+                    workgroups: (operation.units, 1),
                 }),
             }
             if previous.is_some_and(|(level, _)| level != levels[i])
@@ -172,11 +164,8 @@ impl Steps {
         if let Some(last) = table.last_mut() {
             last.ends_level = 1;
         }
-        if grid.tile.mixes_kinds() {
+        if mixes {
             dispatches = chain(dispatches, table);
-            // changing pipelines costs a GPU more than code that it skips
-            let kinds: Kinds = dispatches.iter().flat_map(|dispatch| dispatch.kinds.iter()).collect();
-            dispatches.iter_mut().for_each(|dispatch| dispatch.kinds = kinds);
         }
         Program { dispatches }
     }
@@ -194,10 +183,8 @@ fn chain(levels: Vec<Dispatch>, table: &mut [Operation]) -> Vec<Dispatch> {
     for (level, small) in levels.into_iter().zip(small) {
         match dispatches.last_mut() {
             Some((last, true)) if small => {
-                last.kinds.extend(level.kinds);
                 last.operations += level.operations;
-                last.units = last.units.max(level.units);
-                last.chained = true;
+                last.workgroups = (1, 1);
                 table[last.first as usize].chain = last.operations;
             }
             _ => dispatches.push((level, small)),
@@ -231,7 +218,7 @@ impl Program {
         for dispatch in &self.dispatches {
             pass.set_pipeline(&kernels.pipeline(dispatch.kinds));
             pass.set_bind_group(1, table, &[dispatch.first * kernels.dispatch_alignment]);
-            let (units, operations) = dispatch.workgroups();
+            let (units, operations) = dispatch.workgroups;
             pass.dispatch_workgroups(units, operations, agents);
         }
     }
@@ -271,7 +258,7 @@ mod tests {
     fn scheduled(steps: &Steps, tile: Tile) -> Scheduled {
         let mut table = Vec::new();
         let program = steps.schedule(&mut table, &Grid::of(tile, 1));
-        let dispatches = program.dispatches.iter().map(|dispatch| (dispatch.first, dispatch.workgroups())).collect();
+        let dispatches = program.dispatches.iter().map(|dispatch| (dispatch.first, dispatch.workgroups)).collect();
         let operations = table.iter().map(|operation| [operation.kind, operation.ends_level, operation.chain]).collect();
         Scheduled { program, dispatches, operations }
     }

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 /// # Ok::<(), ddpg_wgpu::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Tuned {
     /// How iterations are executed.
@@ -61,8 +62,12 @@ impl Tuned {
         let mut tuned = Vec::new();
         let mut refused = None;
         for (plan, tile) in candidates.filter(asked_for) {
-            match measure_blocking(device, queue, environment, config, plan, tile) {
-                Ok(iterations_per_second) => tuned.push(Tuned { plan, tile, iterations_per_second }),
+            let mut candidate = Tuned { plan, tile, iterations_per_second: 0.0 };
+            match measure_blocking(device, queue, environment, config, candidate.options()) {
+                Ok(iterations_per_second) => {
+                    candidate.iterations_per_second = iterations_per_second;
+                    tuned.push(candidate);
+                }
                 // what one candidate cannot do, another may
                 Err(error @ Error::Limit { .. }) => refused = Some(error),
                 Err(error) => return Err(error),
@@ -84,20 +89,17 @@ impl Tuned {
     }
 }
 
-/// Iterations a second of a population of `config` that learns.
+/// Iterations a second of a population of `config` that learns, run as `options` say.
 fn measure_blocking(
     device: &wgpu::Device,
     queue: &wgpu::Queue,
     environment: &Environment,
     config: &Config,
-    plan: Plan,
-    tile: Tile,
+    options: Options,
 ) -> Result<f64> {
     let mut config = config.clone();
     config.learning_starts = config.transitions_needed();
     config.replay_capacity = config.replay_capacity.min(config.learning_starts.max(4096));
-    let mut options = Options::default();
-    (options.plan, options.tile) = (Some(plan), Some(tile));
     let hyper_parameters = HyperParameters::of_population(&config);
     let mut trainer = Trainer::from_population(Population::with_options(device, queue, environment, &config, hyper_parameters, options)?);
     trainer.advance_blocking(u64::from(config.learning_starts.div_ceil(config.environments)))?;

@@ -241,14 +241,6 @@ impl Kinds {
         Self(1 << kernel as u32)
     }
 
-    pub fn insert(&mut self, kernel: Kernel) {
-        self.extend(Self::of(kernel));
-    }
-
-    pub fn extend(&mut self, other: Kinds) {
-        self.0 |= other.0;
-    }
-
     pub fn iter(self) -> impl Iterator<Item = Kernel> {
         Kernel::ALL.iter().copied().filter(move |&kernel| self.0 & Self::of(kernel).0 != 0)
     }
@@ -277,9 +269,7 @@ impl Kinds {
 
 impl FromIterator<Kernel> for Kinds {
     fn from_iter<T: IntoIterator<Item = Kernel>>(kernels: T) -> Self {
-        let mut kinds = Self(0);
-        kernels.into_iter().for_each(|kernel| kinds.insert(kernel));
-        kinds
+        Self(kernels.into_iter().fold(0, |kinds, kernel| kinds | Self::of(kernel).0))
     }
 }
 

@@ -5,7 +5,7 @@ use crate::kernels::Tile;
 use crate::kernels::harness::default_limits;
 use crate::memory::read_blocking;
 use crate::population::{Options, Population};
-use crate::{BatchNorm, Config, Environment, Gpu, HyperParameters, Measurements, Trainer};
+use crate::{BatchNorm, Config, Environment, Gpu, HyperParameters, Trainer};
 
 /// Awkward widths, batch and number of environments; agents that differ in their hyper-parameters.
 fn config(agents: u32) -> Config {
@@ -23,25 +23,30 @@ fn config(agents: u32) -> Config {
     config
 }
 
-fn trained(gpu: &Gpu, config: &Config, environment: &Environment, plan: Plan, iterations: &[u64]) -> (Vec<f32>, Vec<Measurements>) {
+/// After `iterations`, recorded one count after the other.
+fn trained(gpu: &Gpu, config: &Config, environment: &Environment, options: Options, iterations: &[u64]) -> Trainer {
     let mut hyper_parameters = HyperParameters::of_population(config);
     for (agent, hyper) in hyper_parameters.iter_mut().enumerate() {
         hyper.tau *= 1.0 + agent as f32;
     }
-    let mut options = Options::default();
-    options.plan = Some(plan);
     let population = Population::with_options(&gpu.device, &gpu.queue, environment, config, hyper_parameters, options)
-        .unwrap_or_else(|error| panic!("{plan}: {error}"));
-    assert_eq!(population.plan(), plan);
+        .unwrap_or_else(|error| panic!("{options:?}: {error}"));
+    assert_eq!(Some(population.plan()), options.plan);
     let mut trainer = Trainer::from_population(population);
     for &iterations in iterations {
-        trainer.advance_blocking(iterations).unwrap_or_else(|error| panic!("{plan}: {error}"));
+        trainer.advance_blocking(iterations).unwrap_or_else(|error| panic!("{options:?}: {error}"));
     }
-    let measurements = trainer.measure_blocking().unwrap_or_else(|error| panic!("{plan}: {error}"));
-    (parameters(gpu, trainer.population()), measurements)
+    trainer
 }
 
-fn parameters(gpu: &Gpu, population: &Population) -> Vec<f32> {
+fn by(plan: Plan, tile: Option<Tile>) -> Options {
+    let mut options = Options::default();
+    (options.plan, options.tile) = (Some(plan), tile);
+    options
+}
+
+fn parameters(gpu: &Gpu, trainer: &Trainer) -> Vec<f32> {
+    let population = trainer.population();
     let bytes = 16 * u64::from(population.memory.sizes.parameters_stride) * u64::from(population.config().agents);
     let parameters = read_blocking(&gpu.device, &gpu.queue, &population.memory.buffers.parameters, 0..bytes);
     gpu.check().unwrap_or_else(|error| panic!("{error}"));
@@ -59,21 +64,21 @@ fn agree(expected: &[f32], actual: &[f32], what: &str) {
 
 /// A hundred updates of `plan` against those of the layered one.
 fn agrees(gpu: &Gpu, config: &Config, environment: &Environment, plan: Plan) {
-    let (expected, counted) = trained(gpu, config, environment, Plan::Layered, &[113]);
-    let (actual, counted_too) = trained(gpu, config, environment, plan, &[113]);
+    let [mut layered, mut other] = [Plan::Layered, plan].map(|plan| trained(gpu, config, environment, by(plan, None), &[113]));
+    let [counted, counted_too] = [&mut layered, &mut other].map(|trainer| trainer.measure_blocking().expect("they are measured"));
     for (a, b) in counted.iter().zip(&counted_too) {
         assert_eq!((a.steps, a.updates, a.replay_length, a.halted), (b.steps, b.updates, b.replay_length, b.halted), "{plan}");
         assert_eq!(a.updates, 100, "{plan}");
         let (a, b) = (a.critic_loss.unwrap_or(f32::NAN), b.critic_loss.unwrap_or(f32::NAN));
         assert!((a - b).abs() <= 1e-3 * a.abs(), "{plan}: critic loss {b}, layered {a}");
     }
-    agree(&expected, &actual, plan.name());
+    agree(&parameters(gpu, &layered), &parameters(gpu, &other), plan.name());
 }
 
 /// However the iterations are cut into dispatches, the bits are the same.
 fn keeps_its_bits(gpu: &Gpu, config: &Config, environment: &Environment, plan: Plan) {
-    let whole = trained(gpu, config, environment, plan, &[40]).0;
-    let cut = trained(gpu, config, environment, plan, &[1, 15, 7, 17]).0;
+    let [whole, cut] =
+        [&[40][..], &[1, 15, 7, 17]].map(|iterations| parameters(gpu, &trained(gpu, config, environment, by(plan, None), iterations)));
     assert!(whole == cut, "{plan}: another cut gives other parameters");
 }
 
@@ -99,17 +104,9 @@ fn levels_of_mixed_kinds_and_chains_agree_with_a_dispatch_a_kind() {
     let (gpu, environment) = (default_limits(), Environment::pendulum_v1());
     let mut config = config(2);
     (config.actor_hidden, config.critic_hidden) = (vec![37], vec![33, 65]);
-    let [expected, actual] = [Tile::Portable, Tile::Small].map(|tile| {
-        let mut options = Options::default();
-        (options.plan, options.tile) = (Some(Plan::Layered), Some(tile));
-        let hyper_parameters = HyperParameters::of_population(&config);
-        let population = Population::with_options(&gpu.device, &gpu.queue, &environment, &config, hyper_parameters, options);
-        let population = population.unwrap_or_else(|error| panic!("{tile:?}: {error}"));
-        let (_, update) = population.dispatches();
-        let mut trainer = Trainer::from_population(population);
-        trainer.advance_blocking(113).unwrap_or_else(|error| panic!("{tile:?}: {error}"));
-        (update, parameters(gpu, trainer.population()))
-    });
-    assert!(actual.0 < expected.0 - 5, "{} dispatches, {} where each kind has its own", actual.0, expected.0);
-    agree(&expected.1, &actual.1, "mixed kinds and chains");
+    let [expected, actual] =
+        [Tile::Portable, Tile::Small].map(|tile| trained(gpu, &config, &environment, by(Plan::Layered, Some(tile)), &[113]));
+    let [separate, mixed] = [&expected, &actual].map(|trainer| trainer.population().dispatches().1);
+    assert!(mixed < separate - 5, "{mixed} dispatches, {separate} where each kind has its own");
+    agree(&parameters(gpu, &expected), &parameters(gpu, &actual), "mixed kinds and chains");
 }

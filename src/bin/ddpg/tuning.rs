@@ -4,7 +4,7 @@ use crate::execution::Execution;
 use crate::output::{note, say};
 use anyhow::{Context, Result};
 use clap::Args;
-use ddpg_wgpu::{Config, Environment, Gpu, Options, Plan, Tile, Tuned};
+use ddpg_wgpu::{Config, Environment, Gpu, Options, Tuned};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -24,9 +24,8 @@ struct Remembered {
     machine: Value,
     /// What decides how much work there is, and of what shape.
     work: Value,
-    plan: Plan,
-    tile: Tile,
-    iterations_per_second: f64,
+    #[serde(flatten)]
+    best: Tuned,
 }
 
 impl Tuning {
@@ -45,9 +44,10 @@ impl Tuning {
         let known = cache.iter().find(|entry| (&entry.machine, &entry.work) == (&machine, &work));
         if let (Some(known), Some(file)) = (known, &file) {
             if !quiet {
-                say!("tuned before: {} plan, {} tile ({}; delete it to measure anew)", known.plan, known.tile.name(), file.display());
+                let (plan, tile) = (known.best.plan, known.best.tile.name());
+                say!("tuned before: {plan} plan, {tile} tile ({}; delete it to measure anew)", file.display());
             }
-            return Ok(options(known.plan, known.tile));
+            return Ok(known.best.options());
         }
         if !quiet {
             say!("tuning: every plan and tile in turn, which takes minutes on a software driver");
@@ -58,21 +58,14 @@ impl Tuning {
             say!("  {plan:<8} {tile:<9} {rate:>12.1} iterations/s{}", if index == 0 { "  <- used" } else { "" });
         }
         let best = measured[0];
-        let (plan, tile, iterations_per_second) = (best.plan, best.tile, best.iterations_per_second);
-        cache.push(Remembered { machine, work, plan, tile, iterations_per_second });
+        cache.push(Remembered { machine, work, best });
         if let Some(file) = file
             && let Err(error) = write(&file, &cache)
         {
             note(format_args!("warning: the tuning is not kept for the next time: {error:#}"));
         }
-        Ok(options(plan, tile))
+        Ok(best.options())
     }
-}
-
-fn options(plan: Plan, tile: Tile) -> Options {
-    let mut options = Options::default();
-    (options.plan, options.tile) = (Some(plan), Some(tile));
-    options
 }
 
 fn machine(gpu: &Gpu) -> Value {
@@ -137,7 +130,9 @@ mod tests {
         let file = directory.path().join("deeper").join("tuning.json");
         assert_eq!(read(&file), []);
         let (machine, work) = (json!({ "adapter": "an adapter" }), json!({ "agents": 3 }));
-        let entry = Remembered { machine, work, plan: Plan::Fused, tile: Tile::Small, iterations_per_second: 12.5 };
+        let best = json!({ "plan": "fused", "tile": "small", "iterations_per_second": 12.5 });
+        let best = serde_json::from_value(best).expect("what was measured");
+        let entry = Remembered { machine, work, best };
         write(&file, &[entry.clone(), entry.clone()]).expect("written");
         assert_eq!(read(&file), [entry.clone(), entry]);
         for text in [
