@@ -11,6 +11,7 @@
 struct AdamStep {
     agent: u32,
     network: u32,
+    update: u32,
     halted: bool,
     record: bool,
     // gradient descent: theta <- theta - lr g, without moments
@@ -33,12 +34,51 @@ struct AdamStep {
     blend: f32,
 }
 
-fn adam_step(agent: u32, network: u32) -> AdamStep {
+// Whether a row of the minibatch was not finite: `extra` of an operation WITH_VERDICT.
+fn is_refused(operation: Operation, agent: u32) -> bool {
+    return (operation.flags & WITH_VERDICT) != 0u && activations[agent * sizes.activations_stride + operation.extra].x != 0.0;
+}
+
+// What an update's steps have in common: t, Adam's bias corrections, and the share of the online parameters that is blended
+// into the targets.
+struct Counters {
+    update: u32,
+    bias_correction1: f32,
+    bias_correction2: f32,
+    blend: f32,
+}
+
+// After t <- t + 1: 1 - beta^t by its recurrence, which loses no digits.
+fn next_counters(agent: u32) -> Counters {
+    let h = hyper_parameters[agent];
+    let update = agent_states[agent].updates + 1u;
+    var blend = h.tau;
+    if h.hard_update_every != 0u {
+        blend = select(0.0, 1.0, update % h.hard_update_every == 0u);
+    }
+    return Counters(
+        update,
+        fma(h.adam_beta1, agent_states[agent].bias_correction1, h.adam_one_minus_beta1),
+        fma(h.adam_beta2, agent_states[agent].bias_correction2, h.adam_one_minus_beta2),
+        blend,
+    );
+}
+
+fn counters_of(operation: Operation, agent: u32) -> Counters {
+    if (operation.flags & WITH_VERDICT) != 0u {
+        return next_counters(agent);
+    }
+    let state = &agent_states[agent];
+    return Counters((*state).updates, (*state).bias_correction1, (*state).bias_correction2, (*state).blend);
+}
+
+fn adam_step(operation: Operation, agent: u32) -> AdamStep {
+    let network = operation.network;
     let is_actor = network == ACTOR;
     var step: AdamStep;
     step.agent = agent;
     step.network = network;
-    step.halted = agent_states[agent].halted != 0u;
+    step.halted = agent_states[agent].halted != 0u || is_refused(operation, agent);
     step.record = (sizes.flags & RECORD_GRADIENTS) != 0u && network != COMPATIBLE;
     step.plain = (sizes.flags & GRADIENT_DESCENT) != 0u || network == COMPATIBLE;
     step.blends = (sizes.flags & NO_TARGETS) == 0u;
@@ -50,8 +90,10 @@ fn adam_step(agent: u32, network: u32) -> AdamStep {
     step.one_minus_beta1 = hyper_parameters[agent].adam_one_minus_beta1;
     step.one_minus_beta2 = hyper_parameters[agent].adam_one_minus_beta2;
     step.epsilon = hyper_parameters[agent].adam_epsilon;
-    step.blend = agent_states[agent].blend;
-    step.bias_correction2 = agent_states[agent].bias_correction2;
+    let counters = counters_of(operation, agent);
+    step.update = counters.update;
+    step.blend = counters.blend;
+    step.bias_correction2 = counters.bias_correction2;
     if is_actor {
         step.weight_decay = hyper_parameters[agent].actor_weight_decay;
         step.step_size = hyper_parameters[agent].actor_learning_rate;
@@ -62,7 +104,7 @@ fn adam_step(agent: u32, network: u32) -> AdamStep {
         step.step_size = hyper_parameters[agent].compatible_learning_rate;
     }
     if !step.plain {
-        step.step_size /= agent_states[agent].bias_correction1;
+        step.step_size /= counters.bias_correction1;
     }
     return step;
 }
@@ -78,7 +120,19 @@ fn apply_gradient(step: AdamStep, index: u32, gradient: vec4f, decays: bool) {
     let first = step.moments + index;
     let second = first + sizes.second_moment_offset;
     let online = step.parameters + index;
+    // all that it needs at once: behind a store, a load might have to wait for it
     let parameter = parameters[online];
+    var moment1 = vec4f();
+    var moment2 = vec4f();
+    if !step.plain {
+        moment1 = moments[first];
+        moment2 = moments[second];
+    }
+    let blended = online + sizes.target_offset;
+    var follower = vec4f();
+    if step.blends {
+        follower = parameters[blended];
+    }
     var g = gradient;
     if decays {
         g = fma(vec4f(step.weight_decay), parameter, g);
@@ -87,13 +141,13 @@ fn apply_gradient(step: AdamStep, index: u32, gradient: vec4f, decays: bool) {
     var v = vec4f();
     var change = g;
     if !step.plain {
-        m = fma(vec4f(step.beta1), moments[first], step.one_minus_beta1 * g);
-        v = fma(vec4f(step.beta2), moments[second], step.one_minus_beta2 * g * g);
+        m = fma(vec4f(step.beta1), moment1, step.one_minus_beta1 * g);
+        v = fma(vec4f(step.beta2), moment2, step.one_minus_beta2 * g * g);
         change = m / (sqrt(v / step.bias_correction2) + step.epsilon);
     }
     let stepped = parameter - step.step_size * change;
     if !all_finite(stepped) || !all_finite(v) {
-        halt(step.agent, select(HALTED_CRITIC_GRADIENT, HALTED_ACTOR_GRADIENT, step.network == ACTOR), agent_states[step.agent].updates);
+        halt(step.agent, select(HALTED_CRITIC_GRADIENT, HALTED_ACTOR_GRADIENT, step.network == ACTOR), step.update);
         return;
     }
     if !step.plain {
@@ -102,7 +156,6 @@ fn apply_gradient(step: AdamStep, index: u32, gradient: vec4f, decays: bool) {
     }
     parameters[online] = stepped;
     if step.blends {
-        let blended = online + sizes.target_offset;
-        parameters[blended] = blend_target(stepped, parameters[blended], step.blend);
+        parameters[blended] = blend_target(stepped, follower, step.blend);
     }
 }

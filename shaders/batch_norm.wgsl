@@ -181,7 +181,7 @@ fn normalise_columns_backward(operation: Operation, agent: u32, lane: u32, first
     // every lane has read the scale: only now may it change
     workgroupBarrier();
     if lane < columns && (operation.flags & TRAIN_NORM) != 0u {
-        let step = adam_step(agent, operation.network);
+        let step = adam_step(operation, agent);
         apply_gradient(step, operation.norm + column, d_scale, false);
         let shift_gradient = select(d_shift, vec4f(), (operation.flags & CANCELLED_BIAS) != 0u);
         apply_gradient(step, operation.norm + operation.columns + column, shift_gradient, false);

@@ -13,9 +13,11 @@ fn dense_backward_parameters(operation: Operation, agent: u32, unit: u32, lane: 
     if is_idle(place, operation.inner * 4u) {
         return;
     }
+    // of this workgroup's tiles, the first ones' rows come first
+    let with_bias = tile_place(split, unit, 0u, operation.columns).row == 0u;
     let slice = agent * sizes.activations_stride;
-    product_transposed_left(slice + operation.input, operation.input_stride, operation.inner, slice + operation.forward, operation.forward_stride, operation.columns, rows, split, place);
-    let step = adam_step(agent, operation.network);
+    let step = adam_step(operation, agent);
+    product_transposed_left(slice + operation.input, operation.input_stride, operation.inner, slice + operation.forward, operation.forward_stride, operation.columns, rows, split, with_bias, place);
     for (var c = 0u; c < TILE_COLUMNS; c++) {
         let at = place.column + c;
         if at < operation.columns {

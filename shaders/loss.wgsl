@@ -31,21 +31,32 @@ fn temporal_difference(operation: Operation, agent: u32, lane: u32) {
     let slice = agent * sizes.activations_stride;
     let gamma = hyper_parameters[agent].gamma;
     let count = 1.0 / f32(max(rows, 1u));
-    let factor = select(2.0, 1.0, (operation.flags & DELTA_RULE) != 0u);
     var sums = vec4f(0.0, 0.0, 0.0, LOWEST);
     for (var r = lane; r < rows; r += WORKGROUP_SIZE) {
         let at = slice + operation.statistics + r;
-        let reward = activations[at].x;
-        let terminated = activations[at].y;
         let value = activations[slice + operation.input + r * operation.input_stride].x;
         let next_value = activations[slice + operation.forward + r * operation.forward_stride].x;
-        let td_target = reward + select(gamma * next_value, 0.0, terminated != 0.0);
-        let td_error = td_target - value;
-        activations[at] = vec4f(reward, terminated, td_target, td_error);
-        activations[slice + operation.output + r * operation.output_stride] = vec4f(-factor * td_error * count, 0.0, 0.0, 0.0);
-        sums = vec4f(sums.xyz + vec3f(td_error * td_error, value, abs(td_error)), max(sums.w, value));
+        let difference = temporal_difference_of(activations[at], value, next_value, gamma);
+        activations[at] = difference;
+        activations[slice + operation.output + r * operation.output_stride] = value_gradient(operation, difference.w, count);
+        sums = add_difference(sums, difference.w, value);
     }
     measure_critic(agent, reduce_workgroup(sums, lane), count, lane);
+}
+
+// Reward, terminated, y and y - Q of a row whose reward and terminated come first in `rewards`.
+fn temporal_difference_of(rewards: vec4f, value: f32, next_value: f32, gamma: f32) -> vec4f {
+    let td_target = rewards.x + select(gamma * next_value, 0.0, rewards.y != 0.0);
+    return vec4f(rewards.xy, td_target, td_target - value);
+}
+
+fn value_gradient(operation: Operation, td_error: f32, count: f32) -> vec4f {
+    let factor = select(2.0, 1.0, (operation.flags & DELTA_RULE) != 0u);
+    return vec4f(-factor * td_error * count, 0.0, 0.0, 0.0);
+}
+
+fn add_difference(sums: vec4f, td_error: f32, value: f32) -> vec4f {
+    return vec4f(sums.xyz + vec3f(td_error * td_error, value, abs(td_error)), max(sums.w, value));
 }
 
 // `totals`: sums of squared TD errors, values and absolute TD errors, and the largest value. Unless they are not finite,
@@ -56,33 +67,72 @@ fn measure_critic(agent: u32, totals: vec4f, count: f32, lane: u32) {
             halt(agent, HALTED_LOSS, agent_states[agent].updates + 1u);
         } else {
             begin_update(agent);
-            agent_states[agent].measured_updates += 1u;
-            agent_states[agent].critic_loss += totals.x * count;
-            agent_states[agent].value += totals.y * count;
-            agent_states[agent].absolute_td_error += totals.z * count;
-            agent_states[agent].value_maximum = max(agent_states[agent].value_maximum, totals.w);
-            agent_states[agent].episode_maximum_value += totals.w;
+            add_critic_loss(agent, totals, count);
         }
     }
 }
 
-// t <- t + 1, and with it Adam's bias corrections (1 - beta^t by its recurrence, which loses no digits) and the share
-// of the online parameters that this update blends into the targets.
-fn begin_update(agent: u32) {
-    let h = hyper_parameters[agent];
-    let update = agent_states[agent].updates + 1u;
-    agent_states[agent].updates = update;
-    agent_states[agent].bias_correction1 = fma(h.adam_beta1, agent_states[agent].bias_correction1, h.adam_one_minus_beta1);
-    agent_states[agent].bias_correction2 = fma(h.adam_beta2, agent_states[agent].bias_correction2, h.adam_one_minus_beta2);
-    var blend = h.tau;
-    if h.hard_update_every != 0u {
-        blend = select(0.0, 1.0, update % h.hard_update_every == 0u);
+fn add_critic_loss(agent: u32, totals: vec4f, count: f32) {
+    agent_states[agent].measured_updates += 1u;
+    agent_states[agent].critic_loss += totals.x * count;
+    agent_states[agent].value += totals.y * count;
+    agent_states[agent].absolute_td_error += totals.z * count;
+    agent_states[agent].value_maximum = max(agent_states[agent].value_maximum, totals.w);
+    agent_states[agent].episode_maximum_value += totals.w;
+}
+
+// The same where bands took the rows (shaders/bands.wgsl): the sums are taken beside the critic's gradients, which heed the
+// verdict at `extra` themselves, and the update begins, for the counters, behind them.
+fn critic_loss(operation: Operation, agent: u32, lane: u32) {
+    let rows = operation_rows(operation, agent);
+    let slice = agent * sizes.activations_stride;
+    var sums = vec4f(0.0, 0.0, 0.0, LOWEST);
+    for (var r = lane; r < rows; r += WORKGROUP_SIZE) {
+        let td_error = activations[slice + operation.statistics + r].w;
+        sums = add_difference(sums, td_error, activations[slice + operation.input + r * operation.input_stride].x);
     }
-    agent_states[agent].blend = blend;
+    let totals = reduce_workgroup(sums, lane);
+    if lane == 0u && agent_states[agent].halted == 0u {
+        if is_refused(operation, agent) || !is_finite(totals.x) || !is_finite(totals.y) {
+            halt(agent, HALTED_LOSS, agent_states[agent].updates + 1u);
+        } else {
+            add_critic_loss(agent, totals, 1.0 / f32(max(rows, 1u)));
+        }
+    }
+}
+
+fn begin_if_learning(operation: Operation, agent: u32, lane: u32) {
+    if lane == 0u {
+        // nothing is wrong with the next minibatch so far
+        activations[agent * sizes.activations_stride + operation.extra] = vec4f();
+        if agent_states[agent].halted == 0u {
+            begin_update(agent);
+        }
+    }
+}
+
+// t <- t + 1, and all that goes with it.
+fn begin_update(agent: u32) {
+    let next = next_counters(agent);
+    agent_states[agent].updates = next.update;
+    agent_states[agent].bias_correction1 = next.bias_correction1;
+    agent_states[agent].bias_correction2 = next.bias_correction2;
+    agent_states[agent].blend = next.blend;
 }
 
 // `input`: Q(s, mu(s)); `forward`: mu(s), scale and centre at `norm`; `output`: d(-J)/dQ.
 fn policy_objective(operation: Operation, agent: u32, lane: u32) {
+    let rows = operation_rows(operation, agent);
+    let slice = agent * sizes.activations_stride;
+    let count = 1.0 / f32(max(rows, 1u));
+    for (var r = lane; r < rows; r += WORKGROUP_SIZE) {
+        activations[slice + operation.output + r * operation.output_stride] = vec4f(-count, 0.0, 0.0, 0.0);
+    }
+    actor_loss(operation, agent, lane);
+}
+
+// The policy's objective alone, and how many actions are at a bound.
+fn actor_loss(operation: Operation, agent: u32, lane: u32) {
     let rows = operation_rows(operation, agent);
     let slice = agent * sizes.activations_stride;
     let bounds = agent * sizes.parameters_stride + operation.norm;
@@ -90,7 +140,6 @@ fn policy_objective(operation: Operation, agent: u32, lane: u32) {
     var sums = vec4f();
     for (var r = lane; r < rows; r += WORKGROUP_SIZE) {
         let value = activations[slice + operation.input + r * operation.input_stride].x;
-        activations[slice + operation.output + r * operation.output_stride] = vec4f(-count, 0.0, 0.0, 0.0);
         var saturated = 0.0;
         for (var c = 0u; c < operation.columns; c++) {
             let action = activations[slice + operation.forward + r * operation.forward_stride + c];

@@ -25,6 +25,13 @@ const FOLLOWED_ACTION: u32 = 18u;
 const TANGENT_RECTIFIED: u32 = 19u;
 const TANGENT_TANH: u32 = 20u;
 const COMPATIBLE_DIFFERENCE: u32 = 21u;
+const BEGIN_UPDATE: u32 = 22u;
+const CRITIC_LOSS: u32 = 23u;
+const ACTOR_LOSS: u32 = 24u;
+const LOAD_BAND: u32 = 25u;
+const TEMPORAL_DIFFERENCE_BAND: u32 = 26u;
+const POLICY_OBJECTIVE_BAND: u32 = 27u;
+const SAMPLE_BAND: u32 = 28u;
 
 // Known without a look at the operation where the pipeline has no such kind, or no other.
 fn is(operation: Operation, kind: u32) -> bool {
@@ -63,6 +70,9 @@ fn execute(operation: Operation, agent: u32, unit: u32, lane: u32) {
         tangent_forward(operation, agent, unit, lane, select(RECTIFIED, SCALED_TANH, is(operation, TANGENT_TANH)));
     }
     if is(operation, COMPATIBLE_DIFFERENCE) { compatible_difference(operation, agent, lane); }
+    if is(operation, BEGIN_UPDATE) { begin_if_learning(operation, agent, lane); }
+    if is(operation, CRITIC_LOSS) { critic_loss(operation, agent, lane); }
+    if is(operation, ACTOR_LOSS) { actor_loss(operation, agent, lane); }
 }
 
 // After the host has copied the measurements: start their sums anew.

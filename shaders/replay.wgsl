@@ -50,6 +50,15 @@ fn scatter(base: u32, column: u32, value: f32) {
     activations[base + column / 4u][column % 4u] = value;
 }
 
+// The slot that a row of the minibatch comes from, of the `length` that are filled.
+fn sampled_slot(operation: Operation, agent: u32, row: u32, length: u32) -> u32 {
+    if (operation.flags & LATEST_STEP) != 0u {
+        return recent_slot(agent, row, select(1u, 2u, (operation.flags & PREVIOUS_STEP) != 0u));
+    }
+    let bits = philox(vec4u(agent_states[agent].updates, row, PURPOSE_SAMPLE, 0u), agent_key(agent));
+    return select(index_from_bits(bits.x, length), row, length < operation.rows);
+}
+
 // One invocation a row of the minibatch, uniformly with replacement. With fewer transitions than a batch it takes each
 // one once; the host does not ask for that unless the configuration does.
 //   output   [rows, observation]  and again at `extra` where the critic reads its own copy in the policy step
@@ -59,7 +68,6 @@ fn scatter(base: u32, column: u32, value: f32) {
 fn sample_minibatch(operation: Operation, agent: u32, unit: u32, lane: u32) {
     let row = unit * WORKGROUP_SIZE + lane;
     let length = agent_states[agent].replay_length;
-    let latest = (operation.flags & LATEST_STEP) != 0u;
     let rows = min(length, operation.rows);
     if row == 0u {
         agent_states[agent].rows = rows;
@@ -67,12 +75,7 @@ fn sample_minibatch(operation: Operation, agent: u32, unit: u32, lane: u32) {
     if row >= rows {
         return;
     }
-    let bits = philox(vec4u(agent_states[agent].updates, row, PURPOSE_SAMPLE, 0u), agent_key(agent));
-    var slot = select(index_from_bits(bits.x, length), row, length < operation.rows);
-    if latest {
-        slot = recent_slot(agent, row, select(1u, 2u, (operation.flags & PREVIOUS_STEP) != 0u));
-    }
-    let from_address = transition_address(agent, slot);
+    let from_address = transition_address(agent, sampled_slot(operation, agent, row, length));
     let slice = agent * sizes.activations_stride;
     let observation = slice + operation.output + row * operation.output_stride;
     let next_observation = slice + operation.forward + row * operation.forward_stride;

@@ -36,8 +36,8 @@ pub(crate) fn update(config: &Config, networks: &Networks, kernels: &Grid) -> Up
 
     let mode = Mode::Learning { statistics: Statistics::Batch, update_running: false };
     let pass = Pass { parameters: 0, mode, flags: flag::MINIBATCH_ROWS };
-    let actor_builder = Builder { network: actor, kernels, target_offset: w };
-    let critic_builder = Builder { network: critic, kernels, target_offset: w };
+    let actor_builder = Builder { network: actor, kernels, target_offset: w, verdict: None };
+    let critic_builder = Builder { network: critic, kernels, target_offset: w, verdict: None };
 
     let mut steps = Vec::new();
     steps.push(sample(config, kernels, observation, next_observation, action, rewards, None));

@@ -74,17 +74,24 @@ impl Update {
         let observation_stride = observation_columns + if enters_first { action_columns } else { 0 };
         let with_room = memory.matrix(rows, observation_stride);
         let next_with_room = memory.matrix(rows, observation_stride);
-        let policy_with_room = if enters_first { memory.matrix(rows, observation_stride) } else { with_room };
+        // bands sample it a second time, so that the actor's pass does not wait for the critic's
+        let bands = kernels.bands(rows);
+        let policy_with_room = match memory.matrix(rows, observation_stride) {
+            own if enters_first || bands => own,
+            _ => with_room,
+        };
         let observation = with_room.window(0, observation_columns);
         let next_observation = next_with_room.window(0, observation_columns);
         let policy_observation = policy_with_room.window(0, observation_columns);
         let rewards = memory.matrix(rows, 1);
+        // not zero where a row of the minibatch was not finite
+        let verdict = memory.matrix(1, 1);
         let action_gradient = memory.matrix(rows, action_columns);
 
         let target_actor = Activations::new(actor, next_observation, &mut memory);
         let target_critic = Activations::new(critic, next_with_room, &mut memory);
         let critic_pass = Activations::new(critic, with_room, &mut memory);
-        let actor_pass = Activations::new(actor, observation, &mut memory);
+        let actor_pass = Activations::new(actor, policy_observation, &mut memory);
         let policy_pass = Activations::new(critic, policy_with_room, &mut memory);
         let critic_gradients = Gradients::new(critic, rows, &mut memory);
         let policy_gradients = Gradients::new(critic, rows, &mut memory);
@@ -108,14 +115,19 @@ impl Update {
             mode: Mode::Learning { statistics: config.target_statistics, update_running: false },
             ..leave
         };
-        let actor_builder = Builder { network: actor, kernels, target_offset };
-        let critic_builder = Builder { network: critic, kernels, target_offset };
+        let actor_builder = Builder { network: actor, kernels, target_offset, verdict: None };
+        let critic_builder = Builder { network: critic, kernels, target_offset, verdict: bands.then_some(verdict) };
         let output = |activations: &Activations| activations.output;
         let last = |gradients: &Gradients| gradients.layers[gradients.layers.len() - 1];
 
         let mut steps = Vec::new();
         // sample a minibatch of transitions (s, a, r, s')
-        steps.push(sample(config, kernels, observation, next_observation, action, rewards, enters_first.then_some(policy_observation)));
+        let sample = sample(config, kernels, observation, next_observation, action, rewards, enters_first.then_some(policy_observation));
+        if bands {
+            steps.extend(sample_of_bands(sample, action_columns, policy_observation));
+        } else {
+            steps.push(sample);
+        }
         // y = r + gamma (1 - terminated) Q'(s', mu'(s'))
         actor_builder.forward(&mut steps, target, next_observation, &target_actor, Some(target_action));
         if config.algorithm == Algorithm::OnPolicy {
@@ -125,13 +137,29 @@ impl Update {
         critic_builder.forward(&mut steps, target, next_observation, &target_critic, None);
         // update the critic by minimising the mean of (y - Q(s, a))^2
         critic_builder.forward(&mut steps, follow, observation, &critic_pass, None);
-        steps.push(temporal_difference(config, output(&critic_pass), output(&target_critic), rewards, last(&critic_gradients)));
+        let (value, target_value) = (output(&critic_pass), output(&target_critic));
+        let difference = temporal_difference(config, value, target_value, rewards, last(&critic_gradients));
+        if bands {
+            steps.push(temporal_difference_of_bands(difference, rewards, verdict));
+            steps.push(critic_loss(value, rewards, verdict));
+        } else {
+            steps.push(difference);
+        }
         critic_builder.backward_hidden(&mut steps, leave, &critic_pass, &critic_gradients, 0, true);
         critic_builder.backward_parameters(&mut steps, leave, &critic_pass, &critic_gradients);
+        if bands {
+            steps.push(begin_update(verdict));
+        }
         // update the actor along grad_a Q(s, mu(s)) grad mu(s), through the critic as it is now
-        actor_builder.forward(&mut steps, follow, observation, &actor_pass, Some(policy_action));
+        actor_builder.forward(&mut steps, follow, policy_observation, &actor_pass, Some(policy_action));
         critic_builder.forward(&mut steps, leave, policy_observation, &policy_pass, None);
-        steps.push(policy_objective(output(&policy_pass), policy_action, bounds, last(&policy_gradients)));
+        let objective = policy_objective(output(&policy_pass), policy_action, bounds, last(&policy_gradients));
+        if bands {
+            steps.push(policy_objective_of_bands(&objective, policy_action));
+            steps.push(actor_loss(objective));
+        } else {
+            steps.push(objective);
+        }
         let action_layer = critic.action_layer().unwrap_or(0);
         critic_builder.backward_hidden(&mut steps, leave, &policy_pass, &policy_gradients, action_layer, false);
         critic_builder.backward_action(&mut steps, leave, &policy_pass, &policy_gradients, bounds, last(&actor_gradients), action_gradient);
@@ -145,8 +173,8 @@ impl Update {
             action,
             rewards,
             target_action,
-            target_value: output(&target_critic),
-            value: output(&critic_pass),
+            target_value,
+            value,
             policy_action,
             policy_value: output(&policy_pass),
             action_gradient,
@@ -214,6 +242,63 @@ fn temporal_difference(config: &Config, value: Matrix, target_value: Matrix, rew
     }
 }
 
+/// The transitions, and the observations once more for the policy's step: two samples of the same rows.
+fn sample_of_bands(whole: Step, action_columns: u32, policy_observation: Matrix) -> [Step; 2] {
+    let mut transitions = whole;
+    transitions.operation.kind = Kernel::SampleBand as u32;
+    transitions.operation.flags |= flag::MINIBATCH_ROWS;
+    (transitions.operation.columns, transitions.operation.inner) = (policy_observation.columns, action_columns);
+    transitions.reads.push(Access::Counters);
+    // what it writes of the agent, the number of rows, is for operations that wait for its rows
+    transitions.writes.retain(|access| *access != Access::Agent && *access != policy_observation.access());
+    let mut observations = transitions.clone();
+    observations.operation.output = policy_observation.offset;
+    observations.operation.output_stride = policy_observation.stride;
+    observations.operation.forward = u32::MAX;
+    observations.writes = vec![policy_observation.access()];
+    [transitions, observations]
+}
+
+/// The counters' part of a temporal difference, once the critic's parameters have changed.
+fn begin_update(verdict: Matrix) -> Step {
+    Step {
+        operation: Operation { kind: Kernel::BeginUpdate as u32, units: 1, extra: verdict.offset, ..Default::default() },
+        reads: vec![Access::Agent, Access::Measurements],
+        writes: vec![Access::Counters, verdict.access()],
+    }
+}
+
+/// The rows' part.
+fn temporal_difference_of_bands(whole: Step, rewards: Matrix, verdict: Matrix) -> Step {
+    let mut step = whole;
+    step.operation.kind = Kernel::TemporalDifferenceBand as u32;
+    step.operation.extra = verdict.offset;
+    step.reads.retain(|access| *access != Access::Agent);
+    step.writes.retain(|access| *access != Access::Agent);
+    step.reads.push(rewards.access());
+    step.writes.push(verdict.access());
+    step
+}
+
+/// The sums over the rows.
+fn critic_loss(value: Matrix, rewards: Matrix, verdict: Matrix) -> Step {
+    Step {
+        operation: Operation {
+            kind: Kernel::CriticLoss as u32,
+            units: 1,
+            flags: flag::MINIBATCH_ROWS | flag::WITH_VERDICT,
+            rows: value.rows,
+            input: value.offset,
+            input_stride: value.stride,
+            statistics: rewards.offset,
+            extra: verdict.offset,
+            ..Default::default()
+        },
+        reads: vec![value.access(), rewards.access(), verdict.access()],
+        writes: vec![Access::Measurements],
+    }
+}
+
 fn followed_action(kernels: &Grid, action: Matrix) -> Step {
     Step {
         operation: Operation {
@@ -249,4 +334,22 @@ fn policy_objective(value: Matrix, action: Matrix, bounds: u32, d_value: Matrix)
         reads: vec![value.access(), action.access(), Access::Agent],
         writes: vec![d_value.access(), Access::Agent],
     }
+}
+
+/// The gradient, the same for every row. It needs nothing; naming the action keeps it beside the actor's pass.
+fn policy_objective_of_bands(whole: &Step, action: Matrix) -> Step {
+    let mut step = whole.clone();
+    step.operation.kind = Kernel::PolicyObjectiveBand as u32;
+    step.reads.retain(|access| *access == action.access());
+    step.writes.retain(|access| *access != Access::Agent);
+    step
+}
+
+/// The sums over the rows.
+fn actor_loss(whole: Step) -> Step {
+    let mut step = whole;
+    step.operation.kind = Kernel::ActorLoss as u32;
+    step.reads.retain(|access| *access != Access::Agent);
+    step.writes = vec![Access::Measurements];
+    step
 }

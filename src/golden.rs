@@ -302,6 +302,11 @@ fn updates_equal_automatic_differentiation_on_the_best_tile() {
 }
 
 #[test]
+fn updates_in_bands_equal_automatic_differentiation() {
+    replay_every_file(default_limits(), Some(Tile::Small), Plan::Layered);
+}
+
+#[test]
 fn fused_updates_equal_automatic_differentiation_within_default_limits() {
     replay_every_file(default_limits(), None, Plan::Fused);
 }

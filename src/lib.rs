@@ -48,6 +48,7 @@
 //! `cli` (default): the program and what it needs. `checkpoint`: [`Snapshot`], agents as safetensors files. `serde`:
 //! configurations as data. The library needs none of them.
 
+mod bands;
 #[cfg(feature = "checkpoint")]
 pub mod checkpoint;
 mod compatible;

@@ -35,7 +35,31 @@ impl Matrix {
     }
 
     pub fn access(self) -> Access {
-        Access::Activations(self.offset..self.offset + (self.rows.max(1) - 1) * self.stride + self.columns)
+        Access::Activations(self)
+    }
+
+    /// One row.
+    pub fn vector(offset: u32, columns: u32) -> Self {
+        Self { offset, stride: columns, rows: 1, columns }
+    }
+
+    fn end(self) -> u32 {
+        self.offset + self.rows.saturating_sub(1) * self.stride + self.columns
+    }
+
+    /// Whether it holds the vec4 at `offset`.
+    #[cfg(test)]
+    pub fn contains(self, offset: u32) -> bool {
+        (self.offset..self.end()).contains(&offset) && (offset - self.offset) % self.stride.max(1) < self.columns
+    }
+
+    /// Whether both hold one and the same vec4. Windows on different columns of one matrix do not.
+    pub fn overlaps(self, other: Matrix) -> bool {
+        let (first, second) = if self.offset <= other.offset { (self, other) } else { (other, self) };
+        let apart = second.offset - first.offset;
+        let beside =
+            first.stride == second.stride && apart < first.stride && apart >= first.columns && apart + second.columns <= first.stride;
+        second.offset < first.end() && !beside
     }
 }
 
@@ -364,6 +388,8 @@ pub(crate) struct Builder<'a> {
     pub kernels: &'a Grid,
     /// From an online parameter to its target's.
     pub target_offset: u32,
+    /// Where bands take the rows: what tells that one of them was not finite, so that no step may be taken.
+    pub verdict: Option<Matrix>,
 }
 
 impl Builder<'_> {
@@ -411,7 +437,7 @@ impl Builder<'_> {
                 ..self.operation(pass)
             },
             vec![observation.access()],
-            vec![output.access(), normalised.access(), Access::Activations(statistics..statistics + 2 * columns)],
+            vec![output.access(), normalised.access(), Matrix::vector(statistics, 2 * columns).access()],
         ));
     }
 
@@ -477,7 +503,7 @@ impl Builder<'_> {
                     operation.normalised = normalised.offset;
                     operation.normalised_stride = normalised.stride;
                     operation.statistics = statistics;
-                    writes.extend([normalised.access(), Access::Activations(statistics..statistics + 2 * columns)]);
+                    writes.extend([normalised.access(), Matrix::vector(statistics, 2 * columns).access()]);
                 }
                 self.normalising(pass, operation, reads, writes)
             }
@@ -595,11 +621,11 @@ impl Builder<'_> {
         step.reads.extend([
             Access::Parameters(scale_and_shift.clone()),
             normalised.access(),
-            Access::Activations(statistics..statistics + 2 * operation.columns),
+            Matrix::vector(statistics, 2 * operation.columns).access(),
         ]);
         if train {
             operation.flags |= flag::TRAIN_NORM;
-            step.reads.push(Access::Agent);
+            step.reads.extend([Access::Agent, Access::Counters]);
             step.writes.extend(self.trained(scale_and_shift));
         }
     }
@@ -672,7 +698,7 @@ impl Builder<'_> {
         let gradient = gradients.layers[index];
         let deal = self.kernels.deal(4 * layer.inner(), layer.columns(), input.rows);
         let cancelled = if Self::cancels_bias(pass, layer) { flag::CANCELLED_BIAS } else { 0 };
-        let operation = Operation {
+        let mut operation = Operation {
             kind: Kernel::BackwardParameters as u32,
             rows: input.rows,
             inner: layer.inner(),
@@ -690,11 +716,13 @@ impl Builder<'_> {
             network,
             ..Default::default()
         };
-        steps.push(Step {
-            operation,
-            reads: vec![input.access(), gradient.access(), Access::Agent],
-            writes: self.trained(operation.weights..operation.bias + layer.columns()).into(),
-        });
+        let mut reads = vec![input.access(), gradient.access(), Access::Agent, Access::Counters];
+        if let Some(verdict) = self.verdict {
+            operation.flags |= flag::WITH_VERDICT;
+            operation.extra = verdict.offset;
+            reads.push(verdict.access());
+        }
+        steps.push(Step { operation, reads, writes: self.trained(operation.weights..operation.bias + layer.columns()).into() });
     }
 
     /// The critic's action gradient, carried through the actor's scaled tanh: `d_output` is the gradient of the actor's

@@ -1,5 +1,6 @@
 //! How a population's iterations reach the device: a dispatch a level of its programs, or whole iterations in one.
 
+use crate::config::{BatchNorm, Config};
 use crate::error::{Error, Result};
 use crate::kernels::{Grid, Kernels, Tile};
 use crate::memory::filled;
@@ -36,11 +37,16 @@ impl Plan {
         }
     }
 
-    /// The grid that this plan's work for `agents` is dealt out over: the tile asked for, or the best.
-    pub(crate) fn grid(self, device: &wgpu::Device, tile: Option<Tile>, agents: u32) -> Grid {
+    /// The grid that this plan's work is dealt out over: the tile asked for, or the best.
+    pub(crate) fn grid(self, device: &wgpu::Device, tile: Option<Tile>, config: &Config) -> Grid {
         match self {
-            Plan::Fused => Grid::of_one_workgroup(tile.unwrap_or(Tile::Small), FUSED_INVOCATIONS, agents),
-            Plan::Layered => Grid::of(tile.unwrap_or_else(|| Tile::best(device)), agents),
+            Plan::Fused => Grid::of_one_workgroup(tile.unwrap_or(Tile::Small), FUSED_INVOCATIONS, config.agents),
+            Plan::Layered => {
+                let grid = Grid::of(tile.unwrap_or_else(|| Tile::best(device)), config.agents);
+                // batch norm makes the rows of a minibatch meet in every layer
+                let rows_meet = config.batch_norm != BatchNorm::None;
+                if rows_meet { grid } else { grid.with_bands(device.limits().max_compute_workgroup_storage_size) }
+            }
         }
     }
 }

@@ -159,7 +159,7 @@ impl Population {
         }
         let networks = Networks::new(config, environment);
         let plan = plan::choose(device, options.plan)?;
-        let kernels = Arc::new(Kernels::new(device, environment, plan.grid(device, options.tile, config.agents))?);
+        let kernels = Arc::new(Kernels::new(device, environment, plan.grid(device, options.tile, config))?);
         let update = match config.algorithm {
             Algorithm::Compatible => compatible::update(config, &networks, &kernels),
             _ => Update::new(config, &networks, &kernels),

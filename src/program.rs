@@ -1,7 +1,9 @@
 //! A program: operations written in the order of the algorithm, levelled by what they read and write, recorded once and
 //! replayed as often as wanted.
 
+use crate::bands;
 use crate::kernels::{Grid, Kernel, Kernels, Kinds};
+use crate::network::Matrix;
 use bytemuck::{Pod, Zeroable};
 use std::ops::Range;
 
@@ -36,8 +38,12 @@ pub struct Operation {
     pub extra_stride: u32,
     pub ends_level: u32,
     pub chain: u32,
-    pub reserved0: u32,
-    pub reserved1: u32,
+    pub rest: u32,
+    pub band: u32,
+    pub local_input: u32,
+    pub local_forward: u32,
+    pub local_output: u32,
+    pub level: u32,
 }
 
 /// Operations of all programs of a population: what a uniform buffer holds within WebGPU's default limits, as in
@@ -62,24 +68,30 @@ pub(crate) mod flag {
     pub const LATEST_STEP: u32 = 64;
     pub const PREVIOUS_STEP: u32 = 128;
     pub const DELTA_RULE: u32 = 256;
+    pub const WITH_VERDICT: u32 = 512;
+    pub const MEETS: u32 = 1024;
+    pub const SAMPLES: u32 = 2048;
 }
 
-/// What an operation touches: a stretch of an agent's slice of one of the role buffers.
+/// What an operation touches of an agent's slice of one of the role buffers.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Access {
     Parameters(Range<u32>),
-    Activations(Range<u32>),
+    Activations(Matrix),
     /// The environments, the replay ring and the agent's state, which few operations touch and always together.
     Agent,
+    /// The number of updates and what follows from it alone, where bands take the rows; else they are the agent's.
+    Counters,
+    /// Sums over the updates, for the host alone.
+    Measurements,
 }
 
 impl Access {
     fn overlaps(&self, other: &Access) -> bool {
-        let cross = |a: &Range<u32>, b: &Range<u32>| a.start < b.end && b.start < a.end;
         match (self, other) {
-            (Access::Parameters(a), Access::Parameters(b)) | (Access::Activations(a), Access::Activations(b)) => cross(a, b),
-            (Access::Agent, Access::Agent) => true,
-            _ => false,
+            (Access::Parameters(a), Access::Parameters(b)) => a.start < b.end && b.start < a.end,
+            (Access::Activations(a), Access::Activations(b)) => a.overlaps(*b),
+            (one, other) => one == other,
         }
     }
 }
@@ -93,7 +105,8 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    fn conflicts(&self, earlier: &Step) -> bool {
+    /// Whether it must come after `earlier`.
+    pub fn conflicts(&self, earlier: &Step) -> bool {
         let any = |a: &[Access], b: &[Access]| a.iter().any(|a| b.iter().any(|b| a.overlaps(b)));
         any(&self.writes, &earlier.writes) || any(&self.writes, &earlier.reads) || any(&self.reads, &earlier.writes)
     }
@@ -104,6 +117,8 @@ impl Step {
 pub(crate) struct Dispatch {
     /// The kinds of its operations, a bit each.
     pub kinds: Kinds,
+    /// Whether workgroups take bands of rows through chains of operations.
+    pub is_banded: bool,
     /// Index of the first operation in the shared table.
     pub first: u32,
     pub operations: u32,
@@ -126,13 +141,15 @@ impl Steps {
         levels
     }
 
-    /// Orders the steps by level and kind, and groups each level, or each kind of a level, into a dispatch. `table` takes
-    /// the operations.
+    /// Groups the steps into dispatches; `table` takes the operations.
     pub fn schedule(&self, table: &mut Vec<Operation>, grid: &Grid) -> Program {
+        let dispatches = if grid.tile.mixes_kinds() { self.stages(table, grid) } else { self.kinds_of_levels(table) };
+        Program { dispatches }
+    }
+
+    /// A dispatch a kind of each level.
+    fn kinds_of_levels(&self, table: &mut Vec<Operation>) -> Vec<Dispatch> {
         let levels = self.levels();
-        let mixes = grid.tile.mixes_kinds();
-        // changing pipelines costs a GPU more than code that it skips: one for all
-        let every: Kinds = self.0.iter().map(|step| Kernel::from_kind(step.operation.kind)).collect();
         let mut order: Vec<usize> = (0..self.0.len()).collect();
         order.sort_by_key(|&i| (levels[i], self.0[i].operation.kind));
         let mut dispatches: Vec<Dispatch> = Vec::new();
@@ -140,14 +157,14 @@ impl Steps {
         for i in order {
             let operation = self.0[i].operation;
             let key = (levels[i], operation.kind);
-            let joins = |(level, kind)| level == levels[i] && (kind == operation.kind || mixes);
             match dispatches.last_mut() {
-                Some(last) if previous.is_some_and(joins) => {
+                Some(last) if previous == Some(key) => {
                     last.operations += 1;
                     last.workgroups = (last.workgroups.0.max(operation.units), last.operations);
                 }
                 _ => dispatches.push(Dispatch {
-                    kinds: if mixes { every } else { Kinds::of(Kernel::from_kind(operation.kind)) },
+                    kinds: Kinds::of(Kernel::from_kind(operation.kind)),
+                    is_banded: false,
                     first: table.len() as u32,
                     operations: 1,
                     workgroups: (operation.units, 1),
@@ -164,30 +181,63 @@ impl Steps {
         if let Some(last) = table.last_mut() {
             last.ends_level = 1;
         }
-        if mixes {
-            dispatches = chain(dispatches, table);
+        dispatches
+    }
+
+    /// A dispatch a stage, small ones joined.
+    fn stages(&self, table: &mut Vec<Operation>, grid: &Grid) -> Vec<Dispatch> {
+        let mut dispatches = Vec::new();
+        for stage in bands::stages(&self.0, grid) {
+            let first = table.len() as u32;
+            let workgroups = |head: &Operation| if head.band == 0 { head.units } else { head.rows.div_ceil(head.band) };
+            dispatches.push(Dispatch {
+                kinds: stage.iter().flatten().map(|operation| Kernel::from_kind(operation.kind)).collect(),
+                is_banded: stage.iter().any(|group| group[0].band > 0),
+                first,
+                operations: stage.iter().map(Vec::len).sum::<usize>() as u32,
+                workgroups: (stage.iter().map(|group| workgroups(&group[0])).max().unwrap_or(0), stage.len() as u32),
+            });
+            // the first of each group, then what follows it
+            let mut rest = first + stage.len() as u32;
+            for group in &stage {
+                table.push(Operation { rest, ..group[0] });
+                rest += group.len() as u32 - 1;
+            }
+            table.extend(stage.iter().flat_map(|group| &group[1..]));
+            if let Some(last) = table.last_mut() {
+                last.ends_level = 1;
+            }
         }
-        Program { dispatches }
+        let mut dispatches = chain(dispatches, table);
+        // changing pipelines costs a GPU more than code that it skips: one for all of either sort
+        for is_banded in [false, true] {
+            let kinds = dispatches.iter().filter(|one| one.is_banded == is_banded).flat_map(|one| one.kinds.iter()).collect();
+            dispatches.iter_mut().filter(|one| one.is_banded == is_banded).for_each(|one| one.kinds = kinds);
+        }
+        dispatches
     }
 }
 
-/// Workgroups of a level that one workgroup works off in less time than another dispatch takes to start.
+/// Workgroups of a stage that one workgroup works off in less time than another dispatch takes to start.
 const CHAINED_UNITS: u32 = 4;
 
-/// Joins neighbouring levels that hold little work, each a dispatch so far, to dispatches of one workgroup.
-fn chain(levels: Vec<Dispatch>, table: &mut [Operation]) -> Vec<Dispatch> {
+/// Joins neighbouring stages that hold little work, each a dispatch so far, to dispatches of one workgroup.
+fn chain(stages: Vec<Dispatch>, table: &mut [Operation]) -> Vec<Dispatch> {
     let operations = |dispatch: &Dispatch| dispatch.first as usize..(dispatch.first + dispatch.operations) as usize;
-    let small: Vec<bool> =
-        levels.iter().map(|level| table[operations(level)].iter().map(|operation| operation.units).sum::<u32>() <= CHAINED_UNITS).collect();
+    let is_small = |stage: &Dispatch, table: &[Operation]| {
+        !stage.is_banded && table[operations(stage)].iter().map(|operation| operation.units).sum::<u32>() <= CHAINED_UNITS
+    };
     let mut dispatches: Vec<(Dispatch, bool)> = Vec::new();
-    for (level, small) in levels.into_iter().zip(small) {
+    for stage in stages {
+        let small = is_small(&stage, table);
         match dispatches.last_mut() {
             Some((last, true)) if small => {
-                last.operations += level.operations;
+                last.operations += stage.operations;
                 last.workgroups = (1, 1);
+                last.kinds = last.kinds.iter().chain(stage.kinds.iter()).collect();
                 table[last.first as usize].chain = last.operations;
             }
-            _ => dispatches.push((level, small)),
+            _ => dispatches.push((stage, small)),
         }
     }
     dispatches.into_iter().map(|(dispatch, _)| dispatch).collect()
@@ -209,14 +259,14 @@ impl Program {
     /// Compiles what the program needs, so that recording it never waits for a compiler.
     pub fn prepare(&self, kernels: &Kernels) {
         for dispatch in &self.dispatches {
-            kernels.pipeline(dispatch.kinds);
+            kernels.pipeline(dispatch);
         }
     }
 
     /// Records the program into `pass`, whose bind group 0 is already the population's.
     pub fn record(&self, pass: &mut wgpu::ComputePass<'_>, kernels: &Kernels, table: &wgpu::BindGroup, agents: u32) {
         for dispatch in &self.dispatches {
-            pass.set_pipeline(&kernels.pipeline(dispatch.kinds));
+            pass.set_pipeline(&kernels.pipeline(dispatch));
             pass.set_bind_group(1, table, &[dispatch.first * kernels.dispatch_alignment]);
             let (units, operations) = dispatch.workgroups;
             pass.dispatch_workgroups(units, operations, agents);
@@ -235,11 +285,12 @@ mod tests {
 
     /// Two pairs of independent steps, the second pair after the first, in operations of `units` workgroups.
     fn two_levels(units: u32) -> Steps {
-        use Access::{Activations, Parameters};
+        use Access::Parameters;
+        let vector = |offset, columns| Matrix::vector(offset, columns).access();
         let mut steps = vec![
-            step(3, vec![Parameters(0..4)], vec![Activations(0..4)]),
-            step(3, vec![Parameters(4..8)], vec![Activations(4..8)]),
-            step(2, vec![Activations(0..8)], vec![Activations(8..9)]),
+            step(3, vec![Parameters(0..4)], vec![vector(0, 4)]),
+            step(3, vec![Parameters(4..8)], vec![vector(4, 4)]),
+            step(2, vec![vector(0, 8)], vec![vector(8, 1)]),
             // reads what the first step reads: no conflict; writes what it reads: one
             step(13, vec![], vec![Parameters(0..4)]),
         ];

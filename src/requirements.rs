@@ -8,6 +8,7 @@ use crate::kernels::{Grid, Tile};
 use crate::memory::AgentState;
 use crate::network::Allocator;
 use crate::population::{environment_stride, transition_stride};
+use crate::program::{MOST_OPERATIONS, Operation};
 use crate::rollout::Rollout;
 
 /// The features without which nothing works: none.
@@ -70,11 +71,13 @@ pub fn required_limits(config: &Config, environment: &Environment) -> Result<wgp
 pub fn check_device(device: &wgpu::Device, config: &Config, environment: &Environment) -> Result<()> {
     let offered = device.limits();
     let defaults = wgpu::Limits::default();
+    let uniform = offered.max_uniform_buffer_binding_size.try_into().unwrap_or(u32::MAX);
     let counts = [
         ("storage buffers a shader stage", 7, offered.max_storage_buffers_per_shader_stage),
         ("uniform buffers a shader stage", 3, offered.max_uniform_buffers_per_shader_stage),
         ("bind groups", 2, offered.max_bind_groups),
         ("invocations a workgroup", defaults.max_compute_invocations_per_workgroup, offered.max_compute_invocations_per_workgroup),
+        ("bytes in a uniform binding", (MOST_OPERATIONS * size_of::<Operation>()) as u32, uniform),
         ("bytes of workgroup memory", defaults.max_compute_workgroup_storage_size, offered.max_compute_workgroup_storage_size),
         ("workgroups a dimension", defaults.max_compute_workgroups_per_dimension, offered.max_compute_workgroups_per_dimension),
     ];

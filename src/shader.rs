@@ -26,11 +26,15 @@ const FILES: [(&str, &str); 15] = [
 const PROGRAM: [(&str, &str); 2] =
     [("program.wgsl", include_str!("../shaders/program.wgsl")), ("fused.wgsl", include_str!("../shaders/fused.wgsl"))];
 
-fn tile_file(tile: Tile) -> (&'static str, &'static str) {
+/// The register tile, and what only it is used with.
+fn tile_files(tile: Tile) -> &'static [(&'static str, &'static str)] {
     match tile {
-        Tile::Portable => ("shared/tile_portable.wgsl", include_str!("../shaders/shared/tile_portable.wgsl")),
-        Tile::Subgroup => ("shared/tile_subgroup.wgsl", include_str!("../shaders/shared/tile_subgroup.wgsl")),
-        Tile::Small => ("shared/tile_small.wgsl", include_str!("../shaders/shared/tile_small.wgsl")),
+        Tile::Portable => &[("shared/tile_portable.wgsl", include_str!("../shaders/shared/tile_portable.wgsl"))],
+        Tile::Subgroup => &[("shared/tile_subgroup.wgsl", include_str!("../shaders/shared/tile_subgroup.wgsl"))],
+        Tile::Small => &[
+            ("shared/tile_small.wgsl", include_str!("../shaders/shared/tile_small.wgsl")),
+            ("bands.wgsl", include_str!("../shaders/bands.wgsl")),
+        ],
     }
 }
 
@@ -47,16 +51,23 @@ pub(crate) struct Assembled {
 /// # Errors
 /// [`Error::Shader`] naming file and line, in the environment's own source where the mistake is there.
 pub(crate) fn assemble(environment: &Environment, tile: Tile) -> Result<Assembled> {
-    let assembled = Assembled::new(environment, FILES.into_iter().chain([tile_file(tile)]).chain(PROGRAM));
+    let assembled = Assembled::new(environment, FILES.into_iter().chain(tile_files(tile).iter().copied()).chain(PROGRAM));
     assembled.validate(&assembled.parse()?, capabilities(tile))?;
     Ok(assembled)
 }
 
-/// An assembled module whose `execute` has only the statements of `kinds`. Drivers inline whatever is called before they
-/// see what never runs, so that a pipeline would take them as long as all the kernels together.
+/// The functions that have a statement a kind, or the kinds that share its code.
+const SIGNATURES: [&str; 3] = ["\nfn execute(", "\nfn begin_band(", "\nfn finish_band("];
+
+/// An assembled module whose `execute`, `begin_band` and `finish_band` have only the statements of `kinds`. Drivers inline whatever is
+/// called before they see what never runs, so that a pipeline would take them as long as all the kernels together.
 pub(crate) fn of_kinds(source: &str, kinds: Kinds) -> String {
+    SIGNATURES.into_iter().fold(source.to_owned(), |source, signature| function_of_kinds(&source, signature, kinds))
+}
+
+fn function_of_kinds(source: &str, signature: &str, kinds: Kinds) -> String {
     // the environment's text comes first and may say anything
-    let Some(start) = source.rfind("\nfn execute(") else { return source.to_owned() };
+    let Some(start) = source.rfind(signature) else { return source.to_owned() };
     let end = source[start..].find("\n}").map_or(source.len(), |length| start + length);
     let mut kept = true;
     let body = source[start..end].split_inclusive('\n').filter(|line| {
@@ -341,25 +352,29 @@ mod tests {
         }
     }
 
-    /// Every kind is executed by one statement, which every set without it leaves out.
+    /// Every kind is executed by one statement of a function, which every set without it leaves out.
     #[test]
     fn a_module_of_one_kind_executes_that_kind_alone() {
-        let source = assemble(&Environment::pendulum_v1(), Tile::Portable).unwrap_or_else(|error| panic!("{error}")).source;
-        let statements = |source: &str| {
-            let start = source.rfind("\nfn execute(").expect("it is there");
+        let source = assemble(&Environment::pendulum_v1(), Tile::Small).unwrap_or_else(|error| panic!("{error}")).source;
+        let statements = |source: &str, signature: &str| {
+            let start = source.rfind(signature).expect("it is there");
             let body = source[start..].split_once("\n}").expect("it ends").0;
             body.lines().filter(|line| line.starts_with("    if ")).map(str::to_owned).collect::<Vec<_>>()
         };
         let every: Kinds = Kernel::ALL.iter().copied().collect();
         assert_eq!(of_kinds(&source, every), source);
-        let mut executed = std::collections::HashSet::new();
+        let mut executed: [std::collections::HashSet<String>; 3] = Default::default();
         for &kernel in Kernel::ALL {
             let alone = of_kinds(&source, Kinds::of(kernel));
-            let kept = statements(&alone);
-            assert_eq!(kept.len(), 1, "{}: {kept:?}", kernel.name());
-            assert!(kept[0].contains(kernel.name()), "{}: {kept:?}", kernel.name());
-            executed.extend(kept);
+            let kept = SIGNATURES.map(|signature| statements(&alone, signature));
+            assert!(kept.iter().any(|kept| !kept.is_empty()), "{}: nothing executes it", kernel.name());
+            for (executed, kept) in executed.iter_mut().zip(kept) {
+                assert!(kept.len() <= 1 && kept.iter().all(|kept| kept.contains(kernel.name())), "{}: {kept:?}", kernel.name());
+                executed.extend(kept);
+            }
         }
-        assert_eq!(executed.len(), statements(&source).len(), "a statement of no kind");
+        for (executed, signature) in executed.iter().zip(SIGNATURES) {
+            assert_eq!(executed.len(), statements(&source, signature).len(), "a statement of no kind in {signature}");
+        }
     }
 }

@@ -98,12 +98,12 @@ struct Trial {
 
 impl Trial {
     /// Runs one update on transitions that are written into the ring of every agent.
-    fn new(algorithm: Algorithm, minibatch: Minibatch) -> Self {
+    fn new(algorithm: Algorithm, minibatch: Minibatch, tile: Tile) -> Self {
         let gpu = default_limits();
         let config = config(algorithm, minibatch);
         let hyper_parameters = HyperParameters::of_population(&config);
         let mut options = Options::default();
-        options.tile = Some(Tile::Portable);
+        options.tile = Some(tile);
         let population =
             Population::with_options(&gpu.device, &gpu.queue, &environment(), &config, hyper_parameters, options).expect("a population");
         let mut trial = Self { population, before: Vec::new(), rows: Vec::new(), next_actions: Vec::new() };
@@ -220,13 +220,20 @@ fn ascend(parameters: &[f64], gradient: &[f64], rate: f32) -> Vec<f64> {
     parameters.iter().zip(gradient).map(|(p, g)| p + f64::from(rate) * g).collect()
 }
 
+/// Layer by layer, and in bands.
+const TILES: [Tile; 2] = [Tile::Portable, Tile::Small];
+
 fn actor_critic(algorithm: Algorithm, minibatch: Minibatch) {
-    let trial = Trial::new(algorithm, minibatch);
+    TILES.iter().for_each(|&tile| actor_critic_on(tile, algorithm, minibatch));
+}
+
+fn actor_critic_on(tile: Tile, algorithm: Algorithm, minibatch: Minibatch) {
+    let trial = Trial::new(algorithm, minibatch, tile);
     let config = &trial.population.config;
     let (actor, critic) = (&trial.population.networks.actor, &trial.population.networks.critic);
     let gamma = f64::from(config.gamma);
     for agent in 0..AGENTS as usize {
-        let label = |stage: &str| format!("{algorithm:?} from {minibatch:?}, agent {agent}: {stage}");
+        let label = |stage: &str| format!("{algorithm:?} from {minibatch:?}, {tile:?}, agent {agent}: {stage}");
         let theta = Trial::flat(actor, &trial.before[agent]);
         let w = Trial::flat(critic, &trial.before[agent]);
         let next_action =
@@ -267,13 +274,17 @@ fn off_policy_actor_critic_from_the_replay_ring() {
 }
 
 fn compatible(minibatch: Minibatch) {
-    let trial = Trial::new(Algorithm::Compatible, minibatch);
+    TILES.iter().for_each(|&tile| compatible_on(tile, minibatch));
+}
+
+fn compatible_on(tile: Tile, minibatch: Minibatch) {
+    let trial = Trial::new(Algorithm::Compatible, minibatch, tile);
     let config = &trial.population.config;
     let networks = &trial.population.networks;
     let (actor, critic) = (&networks.actor, &networks.critic);
     let half = 4 * networks.length as usize;
     for agent in 0..AGENTS as usize {
-        let label = |stage: &str| format!("COPDAC-Q from {minibatch:?}, agent {agent}: {stage}");
+        let label = |stage: &str| format!("COPDAC-Q from {minibatch:?}, {tile:?}, agent {agent}: {stage}");
         let theta = Trial::flat(actor, &trial.before[agent]);
         let w = Trial::flat(actor, &trial.before[agent][half..]);
         let v = Trial::flat(critic, &trial.before[agent]);

@@ -12,9 +12,9 @@ struct Operation {
     @align(16) kind: u32,
     // 0 actor, 1 critic, 2 compatible parameters: whose learning rate and weight decay
     network: u32,
-    // workgroups of work an agent
+    // workgroups of work an agent; in a chain, rounds of the level
     units: u32,
-    // columns a unit owns (vec4s), where a unit owns whole columns
+    // columns a unit owns (vec4s), where a unit owns whole columns; in a chain, invocations of each operation of the level
     strip: u32,
     // invocations that share a tile of the product, each along another part of the inner dimension; a power of two
     split: u32,
@@ -27,6 +27,7 @@ struct Operation {
     columns: u32,
     input: u32,
     input_stride: u32,
+    // in a chain, of what has no weights: where the band's rewards lie in workgroup memory
     weights: u32,
     weights_stride: u32,
     bias: u32,
@@ -47,11 +48,22 @@ struct Operation {
     extra_stride: u32,
     // 1: the next operation needs what this one and those beside it write
     ends_level: u32,
-    // operations of the chain of levels that begins here, for one workgroup; 0: none
+    // operations of the chain that begins here, which one workgroup works off; 0: none
     chain: u32,
-    reserved0: u32,
-    reserved1: u32,
+    // index of the second of them
+    rest: u32,
+    // rows that a workgroup takes through the chain; 0: all that an agent has
+    band: u32,
+    // where the band's rows of input, forward and output lie in workgroup memory, at the strides above
+    local_input: u32,
+    local_forward: u32,
+    local_output: u32,
+    // operations of the chain's level that begins here
+    level: u32,
 }
+
+// An operation's output that no other of its band reads.
+const NOWHERE: u32 = 0xffffffffu;
 
 // Sizes that are the same for every agent. Strides are vec4s an agent, except where named otherwise.
 struct Sizes {
@@ -212,6 +224,12 @@ const UPDATE_RUNNING: u32 = 2u;
 const CANCELLED_BIAS: u32 = 4u;
 // gradient of the scale and shift wanted: take an Adam step with it
 const TRAIN_NORM: u32 = 8u;
+// before the update begins: the counters are one behind, and `extra` tells whether a row of the minibatch was not finite
+const WITH_VERDICT: u32 = 512u;
+// some operations of the level that begins here are split
+const MEETS: u32 = 1024u;
+// the chain that begins here samples its rows
+const SAMPLES: u32 = 2048u;
 // evaluation: no noise, no replay
 const EVALUATION: u32 = 16u;
 // normalise with the running statistics

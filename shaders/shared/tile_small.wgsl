@@ -9,10 +9,13 @@ const TILE_COLUMNS: u32 = 1u;
 const TEAM: u32 = 1u;
 const SPLITS: bool = true;
 
-// The finished rows, those of other invocations of the split left out.
-var<private> tile: array<vec4f, 4>;
+// The finished rows, those of other invocations of the split left out; named, since an index would move them to memory.
+var<private> tile0: vec4f;
+var<private> tile1: vec4f;
+var<private> tile2: vec4f;
+var<private> tile3: vec4f;
 fn finished(row: u32, column: u32) -> vec4f {
-    return tile[row * TILE_COLUMNS + column];
+    return select(select(tile3, tile2, row == 2u), select(tile1, tile0, row == 0u), row < 2u);
 }
 
 // The column sums of the right matrix, by product_transposed_left, for part 0 of the split.
@@ -22,42 +25,43 @@ fn four_products(x: vec4f, y0: vec4f, y1: vec4f, y2: vec4f, y3: vec4f, t: vec4f)
     return fma(vec4f(x.x), y0, fma(vec4f(x.y), y1, fma(vec4f(x.z), y2, fma(vec4f(x.w), y3, t))));
 }
 
-// Two vec4s of every invocation, for the others of its split to add up in the order of the parts.
-fn offer(first: vec4f, second: vec4f, split: u32, at: Place) {
-    let lane = at.part * (WORKGROUP_SIZE / split) + at.slot;
-    sh_reduce[lane] = first;
-    sh_reduce[WORKGROUP_SIZE + lane] = second;
-    workgroupBarrier();
-}
-
-fn add_parts(which: u32, split: u32, slot: u32) -> vec4f {
+// The vec4s of a slot that its parts have offered from `first` on, in the order of the parts: a power of two.
+fn add_parts(first: u32, split: u32, slot: u32) -> vec4f {
     let slots = WORKGROUP_SIZE / split;
-    let first = which * WORKGROUP_SIZE + slot;
-    var sum = sh_reduce[first] + sh_reduce[first + slots];
-    // two loads at a time that do not wait for each other: a split is a power of two
+    let begin = first + slot;
+    var sum = sh_reduce[begin] + sh_reduce[begin + slots];
     for (var part = 2u; part < split; part += 2u) {
-        sum += sh_reduce[first + part * slots] + sh_reduce[first + (part + 1u) * slots];
+        sum += sh_reduce[begin + part * slots] + sh_reduce[begin + (part + 1u) * slots];
     }
     return sum;
 }
 
-// Row r of a tile is finished by part r, or r modulo 2 where only two split it.
+// Row r of a tile is finished by part r, or by part r modulo 2 where only two split it.
 fn finish(t0: vec4f, t1: vec4f, t2: vec4f, t3: vec4f, split: u32, at: Place) {
-    tile[0] = t0;
-    tile[1] = t1;
-    tile[2] = t2;
-    tile[3] = t3;
+    tile0 = t0;
+    tile1 = t1;
+    tile2 = t2;
+    tile3 = t3;
     if split == 1u {
         return;
     }
-    let step = min(split, 4u);
-    offer(t0, t1, split, at);
-    if at.part == 0u { tile[0] = add_parts(0u, split, at.slot); }
-    if at.part == 1u { tile[1] = add_parts(1u, split, at.slot); }
+    let lane = at.part * (WORKGROUP_SIZE / split) + at.slot;
+    let pair = at.part % 2u * WORKGROUP_SIZE;
+    sh_reduce[lane] = t0;
+    sh_reduce[WORKGROUP_SIZE + lane] = t1;
     workgroupBarrier();
-    offer(t2, t3, split, at);
-    if at.part == 2u % step { tile[2] = add_parts(0u, split, at.slot); }
-    if at.part == 3u % step { tile[3] = add_parts(1u, split, at.slot); }
+    if at.part < 2u {
+        tile0 = add_parts(pair, split, at.slot);
+        tile1 = tile0;
+    }
+    workgroupBarrier();
+    sh_reduce[lane] = t2;
+    sh_reduce[WORKGROUP_SIZE + lane] = t3;
+    workgroupBarrier();
+    if at.part / 2u == select(1u, 0u, split == 2u) {
+        tile2 = add_parts(pair, split, at.slot);
+        tile3 = tile2;
+    }
     workgroupBarrier();
 }
 
@@ -117,8 +121,8 @@ fn product_transposed_right(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: 
 }
 
 // The transpose of A [rows, a_columns] times B [rows, b_columns], both in `activations`; columns in vec4s.
-// Also leaves the column sums of B in `tile_sum`.
-fn product_transposed_left(a: u32, a_stride: u32, a_columns: u32, b: u32, b_stride: u32, b_columns: u32, rows: u32, split: u32, at: Place) {
+// Also leaves the column sums of B in `tile_sum`, if they are wanted.
+fn product_transposed_left(a: u32, a_stride: u32, a_columns: u32, b: u32, b_stride: u32, b_columns: u32, rows: u32, split: u32, with_sum: bool, at: Place) {
     let from_a = a + min(at.row / 4u, a_columns - 1u);
     let from_b = b + min(at.column, b_columns - 1u);
     var sum = vec4f();
@@ -137,8 +141,9 @@ fn product_transposed_left(a: u32, a_stride: u32, a_columns: u32, b: u32, b_stri
     }
     finish(t0, t1, t2, t3, split, at);
     tile_sum[0] = sum;
-    if split > 1u {
-        offer(sum, vec4f(), split, at);
+    if split > 1u && with_sum {
+        sh_reduce[at.part * (WORKGROUP_SIZE / split) + at.slot] = sum;
+        workgroupBarrier();
         tile_sum[0] = add_parts(0u, split, at.slot);
         workgroupBarrier();
     }

@@ -127,7 +127,7 @@ impl Fixture {
     }
 
     pub fn builder<'a>(&'a self, kernels: &'a Kernels) -> Builder<'a> {
-        Builder { network: &self.network, kernels, target_offset: self.contents.sizes.target_offset }
+        Builder { network: &self.network, kernels, target_offset: self.contents.sizes.target_offset, verdict: None }
     }
 
     /// Half range and centre of each action.

@@ -68,7 +68,8 @@ fn compiled(name: &'static str, gpu: &'static Gpu, environment: &Environment, ti
         Arc::clone(cache.entry((name, environment.name.to_string())).or_default())
     };
     let kernels = cell.get_or_init(|| {
-        Arc::new(Kernels::new(&gpu.device, environment, Grid::of(tile, 1)).unwrap_or_else(|error| panic!("{}: {error}", environment.name)))
+        let grid = Grid::of(tile, 1).with_bands(gpu.device.limits().max_compute_workgroup_storage_size);
+        Arc::new(Kernels::new(&gpu.device, environment, grid).unwrap_or_else(|error| panic!("{}: {error}", environment.name)))
     });
     Rig { name, gpu, kernels: Arc::clone(kernels) }
 }
@@ -167,7 +168,7 @@ impl Contents {
     fn refuse_undeclared_changes(&self, before: &Contents, steps: &[Step], rig: &Rig) {
         let writes: Vec<&Access> = steps.iter().flat_map(|step| &step.writes).collect();
         let parameter = |at: u32| writes.iter().any(|access| matches!(access, Access::Parameters(range) if range.contains(&at)));
-        let activation = |at: u32| writes.iter().any(|access| matches!(access, Access::Activations(range) if range.contains(&at)));
+        let activation = |at: u32| writes.iter().any(|access| matches!(access, Access::Activations(matrix) if matrix.contains(at)));
         let s = &self.sizes;
         let online = s.target_offset - 1;
         // a moment, or a recorded gradient, belongs to the online parameter that it is the moment of

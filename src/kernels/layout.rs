@@ -48,7 +48,8 @@ fn structs_have_the_same_members_at_the_same_offsets() {
         let module = module(tile);
         let operation: Members = rust_struct!(Operation: kind, network, units, strip, split, flags, rows, inner, columns, input, input_stride,
             weights, weights_stride, bias, output, output_stride, forward, forward_stride, normalised, normalised_stride, norm,
-            statistics, extra, extra_stride, ends_level, chain, reserved0, reserved1);
+            statistics, extra, extra_stride, ends_level, chain, rest, band, local_input,
+            local_forward, local_output, level);
         assert_eq!(wgsl_struct(&module, "Operation"), operation);
         let sizes: Members = rust_struct!(Sizes: agents, environments, parameters_stride, target_offset, moments_stride,
             second_moment_offset, gradient_offset, activations_stride, replay_stride, transition_stride, replay_capacity,
@@ -131,6 +132,9 @@ fn constants_have_the_same_values() {
             ("TRAIN_NORM", flag::TRAIN_NORM),
             ("EVALUATION", flag::EVALUATION),
             ("RUNNING_STATISTICS", flag::RUNNING_STATISTICS),
+            ("WITH_VERDICT", flag::WITH_VERDICT),
+            ("MEETS", flag::MEETS),
+            ("SAMPLES", flag::SAMPLES),
             ("RECORD_GRADIENTS", option::RECORD_GRADIENTS),
             ("STORE_UNCLIPPED_ACTIONS", option::STORE_UNCLIPPED_ACTIONS),
             ("TRUNCATION_IS_TERMINAL", option::TRUNCATION_IS_TERMINAL),

@@ -30,6 +30,7 @@ use crate::contract;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::plan::{DispatchEntry, dispatch_stride};
+use crate::program::Dispatch;
 use crate::shader;
 use crate::transfer::Movers;
 use std::collections::HashMap;
@@ -62,10 +63,17 @@ pub(crate) enum Kernel {
     TangentRectified,
     TangentTanh,
     CompatibleDifference,
+    BeginUpdate,
+    CriticLoss,
+    ActorLoss,
+    LoadBand,
+    TemporalDifferenceBand,
+    PolicyObjectiveBand,
+    SampleBand,
 }
 
 impl Kernel {
-    pub const ALL: &'static [Kernel; 22] = &[
+    pub const ALL: &'static [Kernel; 29] = &[
         Kernel::Sample,
         Kernel::NormaliseInput,
         Kernel::ForwardLinear,
@@ -88,6 +96,13 @@ impl Kernel {
         Kernel::TangentRectified,
         Kernel::TangentTanh,
         Kernel::CompatibleDifference,
+        Kernel::BeginUpdate,
+        Kernel::CriticLoss,
+        Kernel::ActorLoss,
+        Kernel::LoadBand,
+        Kernel::TemporalDifferenceBand,
+        Kernel::PolicyObjectiveBand,
+        Kernel::SampleBand,
     ];
 
     /// The kinds that only networks with batch norm have.
@@ -140,6 +155,13 @@ impl Kernel {
             Kernel::TangentRectified => "TANGENT_RECTIFIED",
             Kernel::TangentTanh => "TANGENT_TANH",
             Kernel::CompatibleDifference => "COMPATIBLE_DIFFERENCE",
+            Kernel::BeginUpdate => "BEGIN_UPDATE",
+            Kernel::CriticLoss => "CRITIC_LOSS",
+            Kernel::ActorLoss => "ACTOR_LOSS",
+            Kernel::LoadBand => "LOAD_BAND",
+            Kernel::TemporalDifferenceBand => "TEMPORAL_DIFFERENCE_BAND",
+            Kernel::PolicyObjectiveBand => "POLICY_OBJECTIVE_BAND",
+            Kernel::SampleBand => "SAMPLE_BAND",
         }
     }
 }
@@ -260,6 +282,11 @@ impl Kinds {
         self.iter().flat_map(Kernel::family).copied().collect()
     }
 
+    /// Whether one of them calls what an environment's author wrote.
+    fn run_the_environment(self) -> bool {
+        self.iter().any(|kernel| matches!(kernel, Kernel::ResetEnvironments | Kernel::StepEnvironments))
+    }
+
     /// With all of batch norm's where there is one of them.
     fn with_batch_norm(self) -> Self {
         let normalises = self.iter().any(|kernel| Kernel::BATCH_NORM.contains(&kernel));
@@ -289,6 +316,8 @@ pub(crate) struct Grid {
     pub workgroup_size: u32,
     /// Invocations that keep an agent's share of the device busy: tiles are split until there are as many.
     pub invocations: u32,
+    /// Workgroup memory for bands of rows, vec4s; 0: rows are not taken in bands.
+    pub band_memory: u32,
 }
 
 /// A product's share of a dispatch.
@@ -306,15 +335,30 @@ impl Grid {
     /// Invocations that hide each other's waiting on a GPU of the larger kind.
     const BUSY: u32 = 32_768;
 
+    /// An agent's share of the device, in invocations, from which bands are the faster way: 32 agents, of 64 and more.
+    const FEWEST_FOR_BANDS: u32 = 1024;
+
+    /// More, in vec4s, would leave a processor of a GPU too few workgroups at a time.
+    const MOST_BAND_MEMORY: u32 = 2048;
+
     /// A tile in workgroups of the size that suits it where a dispatch is one level of a program, for `agents`.
     pub fn of(tile: Tile, agents: u32) -> Self {
-        Self { tile, workgroup_size: tile.workgroup_size(), invocations: Self::BUSY / agents.max(1) }
+        Self { tile, workgroup_size: tile.workgroup_size(), invocations: Self::BUSY / agents.max(1), band_memory: 0 }
+    }
+
+    /// The same with bands, where `bytes` of workgroup memory hold them besides what sums meet in (`sh_reduce`), and where
+    /// there are few agents: many keep a GPU busy layer by layer, and then more of it (`benches/RESULTS.md`).
+    pub fn with_bands(self, bytes: u32) -> Self {
+        const REDUCE: u32 = 16 * 512;
+        let helps = self.tile == Tile::Small && self.invocations >= Self::FEWEST_FOR_BANDS;
+        let band_memory = if helps { (bytes.saturating_sub(REDUCE) / 16).min(Self::MOST_BAND_MEMORY) } else { 0 };
+        Self { band_memory, ..self }
     }
 
     /// The same where one workgroup does all that an agent has to do. Where there are many of them, they hide each other's
     /// waiting, and splitting only costs.
     pub fn of_one_workgroup(tile: Tile, workgroup_size: u32, agents: u32) -> Self {
-        Self { tile, workgroup_size, invocations: workgroup_size.min(Self::BUSY / agents.max(1)) }
+        Self { tile, workgroup_size, invocations: workgroup_size.min(Self::BUSY / agents.max(1)), band_memory: 0 }
     }
 
     /// An output of `rows` by `columns` (vec4s), each a sum of `inner` steps, dealt out tile by tile.
@@ -334,6 +378,29 @@ impl Grid {
         let teams = self.workgroup_size / team / split / row_tiles;
         let strip = (teams.max(1) * tile_columns * team).min(columns);
         Deal { units: columns.div_ceil(strip), strip, split }
+    }
+
+    /// Whether the rows of a minibatch are taken in bands. A single row leaves nothing to tell its matrices apart by.
+    pub fn bands(&self, rows: u32) -> bool {
+        self.band_memory > 0 && rows > 1
+    }
+
+    /// Rows a band, the best first: as many as leave the device enough bands, and fewer where they need too much memory.
+    pub fn band_rows(&self, rows: u32) -> Vec<u32> {
+        let (tile_rows, _, _) = self.tile.shape();
+        let enough = |band: u32| rows.div_ceil(band) * self.workgroup_size >= self.invocations;
+        [4, 2, 1].map(|tiles| tiles * tile_rows).into_iter().filter(|&band| band == tile_rows || enough(band)).collect()
+    }
+
+    /// A product of `rows` by `columns` (vec4s) by `inner` (vec4s) dealt out to the `invocations` of a workgroup that a level
+    /// of a chain leaves it: each has four rows of a column, and `split` of them share one. Also the rounds that takes.
+    /// Where the right matrix is `transposed`, neighbours share a column, so that they load neighbouring vec4s.
+    pub fn deal_band(&self, rows: u32, columns: u32, inner: u32, transposed: bool, invocations: u32) -> (u32, u32) {
+        let slots = (rows / 4 * 4 * columns).max(1);
+        let least = if transposed { 4 } else { 1 };
+        let most = (invocations / slots).clamp(least, self.tile.most_parts()).min(inner);
+        let split = 1 << most.max(1).ilog2();
+        (split, (slots * split).div_ceil(invocations))
     }
 
     /// The largest power of two that leaves nobody idle for want of tiles or of steps.
@@ -365,7 +432,7 @@ pub(crate) struct Kernels {
     shares: bool,
     /// Bytes between two entries of the dispatch table.
     pub dispatch_alignment: u32,
-    pipelines: Mutex<HashMap<Kinds, wgpu::ComputePipeline>>,
+    pipelines: Mutex<HashMap<(Kinds, &'static str), wgpu::ComputePipeline>>,
     movers: OnceLock<Movers>,
 }
 
@@ -429,11 +496,15 @@ impl Kernels {
     }
 
     /// The pipeline of a dispatch's kinds of operation, compiled when it is first asked for: programs ask as they are built.
-    pub fn pipeline(&self, kinds: Kinds) -> wgpu::ComputePipeline {
-        let entry_point = if self.tile.mixes_kinds() { "layered_or_chained" } else { "layered" };
-        let kinds = if self.shares { kinds.with_families() } else { kinds };
+    pub fn pipeline(&self, dispatch: &Dispatch) -> wgpu::ComputePipeline {
+        let entry_point = match (self.tile.mixes_kinds(), dispatch.is_banded) {
+            (false, _) => "layered",
+            (true, false) => "layered_or_chained",
+            (true, true) => "layered_or_banded",
+        };
+        let kinds = if self.shares { dispatch.kinds.with_families() } else { dispatch.kinds };
         let mut pipelines = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
-        pipelines.entry(kinds).or_insert_with(|| self.compile(&kinds.names(), entry_point, kinds)).clone()
+        pipelines.entry((kinds, entry_point)).or_insert_with(|| self.compile(&kinds.names(), entry_point, kinds)).clone()
     }
 
     /// The pipeline of the fused plan, for programs of `kinds`.
@@ -443,17 +514,32 @@ impl Kernels {
     }
 
     fn compile(&self, label: &str, entry_point: &str, kinds: Kinds) -> wgpu::ComputePipeline {
-        let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        let descriptor = wgpu::ShaderModuleDescriptor {
             label: Some(label),
             source: wgpu::ShaderSource::Wgsl(shader::of_kinds(&self.source, kinds).into()),
-        });
+        };
+        let module = if kinds.run_the_environment() {
+            self.device.create_shader_module(descriptor)
+        } else {
+            let checks = wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..wgpu::ShaderRuntimeChecks::checked() };
+            // SAFETY: the check that is left out ends loops that never end. Every loop of these kernels counts towards a bound
+            // that it leaves alone, or halves; the environment's code, which may say anything, is not called by them.
+            #[expect(unsafe_code, reason = "that check takes a tenth of an update's time (benches/RESULTS.md)")]
+            unsafe {
+                self.device.create_shader_module_trusted(descriptor, checks)
+            }
+        };
+        let mut constants = vec![("KINDS", f64::from(kinds.bits())), ("WORKGROUP_SIZE", f64::from(self.workgroup_size))];
+        if self.tile == Tile::Small {
+            constants.push(("BAND_MEMORY", f64::from(self.band_memory.max(1))));
+        }
         self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(label),
             layout: Some(&self.layout),
             module: &module,
             entry_point: Some(entry_point),
             compilation_options: wgpu::PipelineCompilationOptions {
-                constants: &[("KINDS", f64::from(kinds.bits())), ("WORKGROUP_SIZE", f64::from(self.workgroup_size))],
+                constants: &constants,
                 // every kernel writes its workgroup memory before it reads it
                 zero_initialize_workgroup_memory: false,
             },

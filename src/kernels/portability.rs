@@ -1,6 +1,6 @@
 //! Every pipeline of every built-in environment, translated for each backend and held against WebGPU's default limits.
 
-use super::{Kernel, Kinds, Tile};
+use super::{Grid, Kernel, Kinds, Tile};
 use crate::environment::Environment;
 use crate::shader::{self, capabilities};
 use naga::back::{PipelineConstants, glsl, hlsl, msl, pipeline_constants::process_overrides, spv};
@@ -8,8 +8,8 @@ use naga::valid::{ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage};
 use std::collections::HashSet;
 
-/// Of the layered plan, of the same where a dispatch mixes kinds, and of the fused plan.
-const ENTRY_POINTS: [&str; 3] = ["layered", "layered_or_chained", "iterate_fused"];
+/// Of the layered plan, of the same where a dispatch mixes kinds, also with bands, and of the fused plan.
+const ENTRY_POINTS: [&str; 4] = ["layered", "layered_or_chained", "layered_or_banded", "iterate_fused"];
 
 const STAGE: ShaderStage = ShaderStage::Compute;
 
@@ -30,10 +30,17 @@ fn for_each_pipeline(tile: Tile, check: impl Fn(&str, &str, &Module, &ModuleInfo
         let single = Kernel::ALL.iter().map(|&kernel| Kinds::of(kernel));
         let layered: HashSet<Kinds> = single.flat_map(|kinds| [kinds, kinds.with_families()]).chain([every]).collect();
         let layered = layered.into_iter().map(|kinds| (ENTRY_POINTS[usize::from(tile.mixes_kinds())], kinds, tile.workgroup_size()));
-        for (entry, kinds, workgroup_size) in layered.chain([(ENTRY_POINTS[2], every, INVOCATIONS)]) {
+        // what shares a dispatch with bands: all kinds but those in which rows meet, and those of a rollout
+        let beside_bands = |kernel: &Kernel| !Kernel::BATCH_NORM.contains(kernel) && !Kinds::of(*kernel).run_the_environment();
+        let banded: Kinds = Kernel::ALL.iter().copied().filter(beside_bands).collect();
+        let banded = tile.mixes_kinds().then_some((ENTRY_POINTS[2], banded, tile.workgroup_size()));
+        for (entry, kinds, workgroup_size) in layered.chain(banded).chain([(ENTRY_POINTS[3], every, INVOCATIONS)]) {
             let mut constants = PipelineConstants::default();
             constants.insert("KINDS".into(), f64::from(kinds.bits()));
             constants.insert("WORKGROUP_SIZE".into(), f64::from(workgroup_size));
+            if tile.mixes_kinds() {
+                constants.insert("BAND_MEMORY".into(), f64::from(Grid::of(tile, 1).with_bands(WORKGROUP_MEMORY).band_memory));
+            }
             let what = format!("{name}, {tile:?}, {entry}, {}", kinds.names());
             let source = shader::of_kinds(&source, kinds);
             let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|error| panic!("{what}: {}", error.emit_to_string(&source)));

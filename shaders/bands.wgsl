@@ -1,0 +1,406 @@
+// Bands: rows of the minibatch do not meet before a gradient is summed over them, so that one workgroup can take a few of
+// them, a band, through many layers of several networks, with nothing but workgroup memory in between. The operations of
+// such a chain are those of the layered plan; here they find the rows of their matrices at `local_input`, `local_forward`
+// and `local_output`, and leave their outputs in the agent's activations too, for the dispatches that follow.
+//
+// A workgroup's rows are `band` from workgroup * band. Rows past those that were sampled are worked on like the others and
+// kept from memory.
+
+override BAND_MEMORY: u32 = 256u;
+var<workgroup> sh_band: array<vec4f, BAND_MEMORY>;
+
+// What a chain works on.
+struct Band {
+    agent: u32,
+    // first row
+    first: u32,
+    // rows that were sampled
+    rows: u32,
+    gamma: f32,
+}
+
+// i / divisor, for i below 2^16, where an integer division would take a GPU longer than the rest of a tile's bookkeeping.
+fn quotient(i: u32, divisor: u32) -> u32 {
+    return u32((f32(i) + 0.5) / f32(divisor));
+}
+
+// An output's number, to the operations of the band that read it and to memory.
+fn keep(operation: Operation, band: Band, row: u32, column: u32, value: f32) {
+    if operation.local_output != NOWHERE {
+        sh_band[operation.local_output + row * operation.output_stride + column / 4u][column % 4u] = value;
+    }
+    if band.first + row < band.rows {
+        let output = band.agent * sizes.activations_stride + operation.output;
+        activations[output + (band.first + row) * operation.output_stride + column / 4u][column % 4u] = value;
+    }
+}
+
+// The same for a row of [rows, 1], which is one vec4.
+fn keep_value(operation: Operation, band: Band, row: u32, value: vec4f) {
+    if operation.local_output != NOWHERE {
+        sh_band[operation.local_output + row * operation.output_stride] = value;
+    }
+    if band.first + row < band.rows {
+        activations[band.agent * sizes.activations_stride + operation.output + (band.first + row) * operation.output_stride] = value;
+    }
+}
+
+// `columns` that earlier dispatches left at `input`, to `local_output`.
+fn load_band(operation: Operation, band: Band, lane: u32) {
+    let input = band.agent * sizes.activations_stride + operation.input;
+    for (var i = lane; i < operation.band * operation.columns; i += operation.strip) {
+        let row = quotient(i, operation.columns);
+        let column = i - row * operation.columns;
+        var value = vec4f();
+        if band.first + row < operation.rows {
+            value = activations[input + (band.first + row) * operation.input_stride + column];
+        }
+        sh_band[operation.local_output + row * operation.output_stride + column] = value;
+    }
+}
+
+// An invocation's share of a product: a column of the output, the first of four rows, and one of `split` parts of the inner
+// dimension.
+struct Share {
+    column: u32,
+    row: u32,
+    part: u32,
+    // where in sh_reduce the first part of its slot offers its sums, and how far apart the parts do
+    first: u32,
+    apart: u32,
+    // the part's vec4s of the inner dimension, and from one to the next
+    begin: u32,
+    end: u32,
+    step: u32,
+}
+
+fn share_of(operation: Operation, slot: u32, part: u32, first: u32, apart: u32) -> Share {
+    let columns = 4u * operation.columns;
+    let tile = quotient(slot, columns);
+    // past the last slot or part: nothing to add up, and nothing kept
+    let is_idle = slot >= columns * (operation.band / 4u) || part >= operation.split;
+    return Share(slot - tile * columns, 4u * tile, select(part, 4u, is_idle), first, apart, part, select(operation.inner, 0u, is_idle), operation.split);
+}
+
+// x W: neighbours have neighbouring columns. Only what fits into one round is split.
+fn share(operation: Operation, round: u32, lane: u32) -> Share {
+    let slots = 4u * operation.columns * (operation.band / 4u);
+    let index = round * operation.strip + lane;
+    let part = select(quotient(lane, slots), 0u, operation.split == 1u);
+    let slot = index - part * slots;
+    return share_of(operation, slot, part, slot, slots);
+}
+
+// dy W^T: neighbours have neighbouring parts, since each column is a row of W.
+fn share_transposed(operation: Operation, round: u32, lane: u32) -> Share {
+    let part = lane & (operation.split - 1u);
+    let slot = (round * operation.strip + lane) >> firstTrailingBit(operation.split);
+    return share_of(operation, slot, part, lane - part, 1u);
+}
+
+fn add_four(x: vec4f, w: vec4f, sum: f32) -> f32 {
+    return fma(x.x, w.x, fma(x.y, w.y, fma(x.z, w.z, fma(x.w, w.w, sum))));
+}
+
+// Four rows of the band, from `row` on, at vec4 k of the inner dimension, times four weights of a column.
+fn add_rows(row: u32, stride: u32, k: u32, w: vec4f, sums: vec4f) -> vec4f {
+    let at = row + k;
+    return vec4f(
+        add_four(sh_band[at], w, sums.x),
+        add_four(sh_band[at + stride], w, sums.y),
+        add_four(sh_band[at + 2u * stride], w, sums.z),
+        add_four(sh_band[at + 3u * stride], w, sums.w),
+    );
+}
+
+// One number of each of four neighbouring rows of W.
+fn weights_of_column(first: u32, stride: u32, component: u32) -> vec4f {
+    return vec4f(parameters[first][component], parameters[first + stride][component], parameters[first + 2u * stride][component], parameters[first + 3u * stride][component]);
+}
+
+// The band's rows times W [inner, columns]: four rows of one column. Four steps at a time, so that their loads wait
+// together; steps past the end repeat the last one with weights of zero.
+fn band_product(operation: Operation, weights: u32, at: Share) -> vec4f {
+    let stride = operation.weights_stride;
+    let component = at.column % 4u;
+    let row = operation.local_input + at.row * operation.input_stride;
+    let first = weights + operation.weights + at.column / 4u;
+    let last = operation.inner - 1u;
+    var sums = vec4f();
+    for (var k = at.begin; k < at.end; k += 4u * at.step) {
+        let k1 = min(k + at.step, last);
+        let k2 = min(k + 2u * at.step, last);
+        let k3 = min(k + 3u * at.step, last);
+        let w0 = weights_of_column(first + 4u * k * stride, stride, component);
+        var w1 = weights_of_column(first + 4u * k1 * stride, stride, component);
+        var w2 = weights_of_column(first + 4u * k2 * stride, stride, component);
+        var w3 = weights_of_column(first + 4u * k3 * stride, stride, component);
+        w1 = select(vec4f(), w1, k + at.step <= last);
+        w2 = select(vec4f(), w2, k + 2u * at.step <= last);
+        w3 = select(vec4f(), w3, k + 3u * at.step <= last);
+        sums = add_rows(row, operation.input_stride, k, w0, sums);
+        sums = add_rows(row, operation.input_stride, k1, w1, sums);
+        sums = add_rows(row, operation.input_stride, k2, w2, sums);
+        sums = add_rows(row, operation.input_stride, k3, w3, sums);
+    }
+    return sums;
+}
+
+// The band's rows times the transpose of W [columns * 4, inner], the same way.
+fn band_product_transposed(operation: Operation, weights: u32, at: Share) -> vec4f {
+    let row = operation.local_input + at.row * operation.input_stride;
+    let first = weights + operation.weights + at.column * operation.weights_stride;
+    let last = operation.inner - 1u;
+    var sums = vec4f();
+    for (var k = at.begin; k < at.end; k += 4u * at.step) {
+        let k1 = min(k + at.step, last);
+        let k2 = min(k + 2u * at.step, last);
+        let k3 = min(k + 3u * at.step, last);
+        let w0 = parameters[first + k];
+        let w1 = select(vec4f(), parameters[first + k1], k + at.step <= last);
+        let w2 = select(vec4f(), parameters[first + k2], k + 2u * at.step <= last);
+        let w3 = select(vec4f(), parameters[first + k3], k + 3u * at.step <= last);
+        sums = add_rows(row, operation.input_stride, k, w0, sums);
+        sums = add_rows(row, operation.input_stride, k1, w1, sums);
+        sums = add_rows(row, operation.input_stride, k2, w2, sums);
+        sums = add_rows(row, operation.input_stride, k3, w3, sums);
+    }
+    return sums;
+}
+
+// What a round leaves to be finished once the parts of each slot have met.
+struct Begun {
+    at: Share,
+    sums: vec4f,
+    // what the product does not need is asked for before it, so that nothing waits for it after
+    bias: f32,
+    scale: f32,
+    centre: f32,
+}
+
+fn begin_forward(operation: Operation, band: Band, round: u32, lane: u32, is_actor: bool) -> Begun {
+    let weights = band.agent * sizes.parameters_stride;
+    var begun: Begun;
+    begun.at = share(operation, round, lane);
+    let column = begun.at.column;
+    begun.bias = parameters[weights + operation.bias + column / 4u][column % 4u];
+    if is_actor {
+        begun.scale = parameters[weights + operation.norm + column / 4u][column % 4u];
+        begun.centre = parameters[weights + operation.norm + operation.columns + column / 4u][column % 4u];
+    }
+    begun.sums = band_product(operation, weights, begun.at);
+    return begun;
+}
+
+fn begin_backward(operation: Operation, band: Band, round: u32, lane: u32) -> Begun {
+    var begun: Begun;
+    begun.at = share_transposed(operation, round, lane);
+    begun.sums = band_product_transposed(operation, band.agent * sizes.parameters_stride, begun.at);
+    return begun;
+}
+
+// A row of a slot: the sums of its parts in their order, which lie from `base` on.
+fn finished_row(operation: Operation, begun: Begun, base: u32, row: u32) -> f32 {
+    if operation.split == 1u {
+        return begun.sums[row];
+    }
+    var sum = 0.0;
+    let first = base + begun.at.first;
+    let apart = begun.at.apart;
+    if operation.split == 2u {
+        return sh_reduce[first][row] + sh_reduce[first + apart][row];
+    }
+    for (var part = 0u; part < operation.split; part += 4u) {
+        let four = first + part * apart;
+        sum += sh_reduce[four][row] + sh_reduce[four + apart][row] + (sh_reduce[four + 2u * apart][row] + sh_reduce[four + 3u * apart][row]);
+    }
+    return sum;
+}
+
+// y = activation(x W + b), as dense_forward.
+fn finish_forward(operation: Operation, band: Band, begun: Begun, base: u32, activation: u32) {
+    for (var r = begun.at.part; r < 4u; r += operation.split) {
+        let z = finished_row(operation, begun, base, r) + begun.bias;
+        var y = z;
+        if activation == RECTIFIED {
+            y = max(z, 0.0);
+        } else if activation == SCALED_TANH {
+            y = fma(begun.scale, hyperbolic_tangent(z), begun.centre);
+        }
+        keep(operation, band, begun.at.row + r, begun.at.column, y);
+    }
+}
+
+// dx = dy W^T and the derivative of what produced x, as dense_backward_input.
+fn finish_backward(operation: Operation, band: Band, begun: Begun, base: u32, through: u32) {
+    let column = begun.at.column;
+    for (var r = begun.at.part; r < 4u; r += operation.split) {
+        let row = begun.at.row + r;
+        var gradient = finished_row(operation, begun, base, r);
+        let forward = sh_band[operation.local_forward + row * operation.forward_stride + column / 4u][column % 4u];
+        if through == SCALED_TANH {
+            gradient = through_scaled_tanh(operation, band, row, column, gradient, forward);
+        } else {
+            gradient = select(0.0, gradient, forward > 0.0);
+        }
+        keep(operation, band, row, column, gradient);
+    }
+}
+
+// The action gradient, to `extra`, and on.
+fn through_scaled_tanh(operation: Operation, band: Band, row: u32, column: u32, gradient: f32, action: f32) -> f32 {
+    if band.first + row < band.rows {
+        let extra = band.agent * sizes.activations_stride + operation.extra;
+        activations[extra + (band.first + row) * operation.extra_stride + column / 4u][column % 4u] = gradient;
+    }
+    let bounds = band.agent * sizes.parameters_stride + operation.norm + column / 4u;
+    let scale = vec4f(parameters[bounds][column % 4u]);
+    let centre = vec4f(parameters[bounds + operation.columns][column % 4u]);
+    return scaled_tanh_gradient(vec4f(gradient), vec4f(action), scale, centre).x;
+}
+
+// As sample_minibatch, without the places that are NOWHERE. One invocation a vec4 of a row's matrices, in the order
+// observation, next observation, action, rewards.
+fn sample_band(operation: Operation, band: Band, lane: u32) {
+    if band.first == 0u && lane == 0u {
+        agent_states[band.agent].rows = band.rows;
+    }
+    let o = sizes.observation_size;
+    let a = sizes.action_size;
+    let observation_columns = (o + 3u) / 4u;
+    let action_columns = (a + 3u) / 4u;
+    let places = select(2u * observation_columns + action_columns + 1u, observation_columns, operation.forward == NOWHERE);
+    for (var i = lane; i < operation.band * places; i += operation.strip) {
+        let row = quotient(i, places);
+        let place = i - row * places;
+        if band.first + row < band.rows {
+            let slot = sampled_slot(operation, band.agent, band.first + row, agent_states[band.agent].replay_length);
+            let address = transition_address(band.agent, slot);
+            if place < observation_columns {
+                take_floats(band, address, o, place, row, operation.output, operation.output_stride, operation.local_output);
+            } else if place < 2u * observation_columns {
+                take_floats(band, address + o + a + 2u, o, place - observation_columns, row, operation.forward, operation.forward_stride, operation.local_forward);
+            } else if place < 2u * observation_columns + action_columns {
+                take_floats(band, address + o, a, place - 2u * observation_columns, row, operation.normalised, operation.normalised_stride, operation.local_input);
+            } else {
+                take_floats(band, address + o + a, 2u, 0u, row, operation.statistics, 1u, operation.weights);
+            }
+        }
+    }
+}
+
+// A vec4 of `count` floats in the ring, padded with zeros.
+fn take_floats(band: Band, address: u32, count: u32, column: u32, row: u32, output: u32, stride: u32, local_output: u32) {
+    var values = vec4f();
+    for (var c = 0u; c < 4u; c++) {
+        if 4u * column + c < count {
+            values[c] = replay[address + 4u * column + c];
+        }
+    }
+    if local_output != NOWHERE {
+        sh_band[local_output + row * stride + column] = values;
+    }
+    activations[band.agent * sizes.activations_stride + output + (band.first + row) * stride + column] = values;
+}
+
+// As temporal_difference, but for the sums over the rows (critic_loss). A row that is not finite leaves its mark at `extra`,
+// before which no parameter changes.
+fn temporal_difference_band(operation: Operation, band: Band, row: u32) {
+    if row >= operation.band || band.first + row >= band.rows {
+        return;
+    }
+    let slice = band.agent * sizes.activations_stride;
+    let value = sh_band[operation.local_input + row * operation.input_stride].x;
+    let next_value = sh_band[operation.local_forward + row * operation.forward_stride].x;
+    let difference = temporal_difference_of(sh_band[operation.weights + row], value, next_value, band.gamma);
+    activations[slice + operation.statistics + band.first + row] = difference;
+    if !is_finite(difference.w * difference.w) || !is_finite(value) {
+        activations[slice + operation.extra] = vec4f(1.0);
+    }
+    keep_value(operation, band, row, value_gradient(operation, difference.w, 1.0 / f32(band.rows)));
+}
+
+// As policy_objective, but for the sums over the rows (actor_loss).
+fn policy_objective_band(operation: Operation, band: Band, row: u32) {
+    if row < operation.band {
+        keep_value(operation, band, row, vec4f(-1.0 / f32(max(band.rows, 1u)), 0.0, 0.0, 0.0));
+    }
+}
+
+// As `execute`, for an operation of a chain: a statement a kind, or the kinds that share its code. What is a product begins
+// here, the rest is done.
+fn begin_band(operation: Operation, band: Band, round: u32, lane: u32, begun: ptr<function, Begun>) {
+    if is(operation, LOAD_BAND) { load_band(operation, band, lane); }
+    if is(operation, SAMPLE_BAND) { sample_band(operation, band, lane); }
+    if is_either(operation, FORWARD_LINEAR, FORWARD_TANH) || is(operation, FORWARD_RECTIFIED) {
+        *begun = begin_forward(operation, band, round, lane, is(operation, FORWARD_TANH));
+    }
+    if is_either(operation, BACKWARD_RECTIFIED, BACKWARD_TANH) { *begun = begin_backward(operation, band, round, lane); }
+    if is(operation, TEMPORAL_DIFFERENCE_BAND) { temporal_difference_band(operation, band, lane); }
+    if is(operation, POLICY_OBJECTIVE_BAND) { policy_objective_band(operation, band, lane); }
+}
+
+fn finish_band(operation: Operation, band: Band, begun: Begun, base: u32) {
+    if is_either(operation, FORWARD_LINEAR, FORWARD_TANH) || is(operation, FORWARD_RECTIFIED) {
+        var activation = select(RECTIFIED, LINEAR, is(operation, FORWARD_LINEAR));
+        activation = select(activation, SCALED_TANH, is(operation, FORWARD_TANH));
+        finish_forward(operation, band, begun, base, activation);
+    }
+    if is_either(operation, BACKWARD_RECTIFIED, BACKWARD_TANH) {
+        finish_backward(operation, band, begun, base, select(RECTIFIED, SCALED_TANH, is(operation, BACKWARD_TANH)));
+    }
+}
+
+// A dispatch some of whose operations, counted by y, are the first of a chain, of which x counts the bands; the others of
+// the chains lie behind all the first ones.
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn layered_or_banded(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let agent = workgroup.z;
+    let head = operations[dispatch.first + workgroup.y];
+    if head.band == 0u {
+        if workgroup.x < head.units {
+            execute(head, agent, workgroup.x, lane);
+        }
+        return;
+    }
+    var band = Band(agent, workgroup.x * head.band, agent_states[agent].rows, hyper_parameters[agent].gamma);
+    if (head.flags & SAMPLES) != 0u {
+        band.rows = min(agent_states[agent].replay_length, head.rows);
+    }
+    if band.first >= head.rows {
+        return;
+    }
+    var first = dispatch.first + workgroup.y;
+    var next = head.rest;
+    let end = head.rest + head.chain - 1u;
+    loop {
+        // the first operation of a level has what is the same for all of them
+        let rounds = operations[first].units;
+        let operations_of_level = operations[first].level;
+        let meets = (operations[first].flags & MEETS) != 0u;
+        let own = lane >> firstTrailingBit(operations[first].strip);
+        let base = own * operations[first].strip;
+        // the first of a chain lies apart
+        let operation = operations[select(next + min(own, operations_of_level - 1u) - 1u, first, own == 0u)];
+        for (var round = 0u; round < rounds; round++) {
+            var begun: Begun;
+            if own < operations_of_level {
+                begin_band(operation, band, round, lane - base, &begun);
+            }
+            if meets {
+                sh_reduce[lane] = begun.sums;
+                workgroupBarrier();
+            }
+            if own < operations_of_level {
+                finish_band(operation, band, begun, base);
+            }
+            workgroupBarrier();
+        }
+        next += operations_of_level - 1u;
+        if next >= end {
+            break;
+        }
+        first = next;
+        next += 1u;
+    }
+}
