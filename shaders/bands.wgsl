@@ -19,7 +19,7 @@ struct Band {
     gamma: f32,
 }
 
-// i / divisor, for i below 2^16, where an integer division would take a GPU longer than the rest of a tile's bookkeeping.
+// i / divisor, for i below 2^20, where an integer division would take a GPU longer than the rest of a tile's bookkeeping.
 fn quotient(i: u32, divisor: u32) -> u32 {
     return u32((f32(i) + 0.5) / f32(divisor));
 }
@@ -305,24 +305,23 @@ fn take_floats(band: Band, address: u32, count: u32, column: u32, row: u32, outp
 
 // As temporal_difference, but for the sums over the rows (critic_loss). A row that is not finite leaves its mark at `extra`,
 // before which no parameter changes.
-fn temporal_difference_band(operation: Operation, band: Band, row: u32) {
-    if row >= operation.band || band.first + row >= band.rows {
-        return;
-    }
+fn temporal_difference_band(operation: Operation, band: Band, lane: u32) {
     let slice = band.agent * sizes.activations_stride;
-    let value = sh_band[operation.local_input + row * operation.input_stride].x;
-    let next_value = sh_band[operation.local_forward + row * operation.forward_stride].x;
-    let difference = temporal_difference_of(sh_band[operation.weights + row], value, next_value, band.gamma);
-    activations[slice + operation.statistics + band.first + row] = difference;
-    if !is_finite(difference.w * difference.w) || !is_finite(value) {
-        activations[slice + operation.extra] = vec4f(1.0);
+    for (var row = lane; row < operation.band && band.first + row < band.rows; row += operation.strip) {
+        let value = sh_band[operation.local_input + row * operation.input_stride].x;
+        let next_value = sh_band[operation.local_forward + row * operation.forward_stride].x;
+        let difference = temporal_difference_of(sh_band[operation.weights + row], value, next_value, band.gamma);
+        activations[slice + operation.statistics + band.first + row] = difference;
+        if !is_finite(difference.w * difference.w) || !is_finite(value) {
+            activations[slice + operation.extra] = vec4f(1.0);
+        }
+        keep_value(operation, band, row, value_gradient(operation, difference.w, 1.0 / f32(band.rows)));
     }
-    keep_value(operation, band, row, value_gradient(operation, difference.w, 1.0 / f32(band.rows)));
 }
 
 // As policy_objective, but for the sums over the rows (actor_loss).
-fn policy_objective_band(operation: Operation, band: Band, row: u32) {
-    if row < operation.band {
+fn policy_objective_band(operation: Operation, band: Band, lane: u32) {
+    for (var row = lane; row < operation.band; row += operation.strip) {
         keep_value(operation, band, row, vec4f(-1.0 / f32(max(band.rows, 1u)), 0.0, 0.0, 0.0));
     }
 }

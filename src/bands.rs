@@ -154,7 +154,7 @@ impl Dealer<'_> {
     fn group(&self, members: &[usize]) -> Group {
         let first = self.steps[members[0]].operation;
         if members.len() > 1 || is_of_bands_only(&first) {
-            // one operation alone always fits, and more were tried before they were joined
+            // more were tried before they were joined, and what only chains can do has small matrices
             return self.chain(members).unwrap_or_default();
         }
         vec![first]
@@ -221,8 +221,9 @@ impl Dealer<'_> {
         let mut most_rounds = 1;
         for operation in level.iter_mut() {
             (operation.strip, operation.split, operation.units) = (invocations, 1, 0);
-            let transposed = matches!(Kernel::from_kind(operation.kind), Kernel::BackwardRectified | Kernel::BackwardTanh);
-            if operation.inner > 0 {
+            let kind = Kernel::from_kind(operation.kind);
+            let transposed = matches!(kind, Kernel::BackwardRectified | Kernel::BackwardTanh);
+            if transposed || matches!(kind, Kernel::ForwardLinear | Kernel::ForwardRectified | Kernel::ForwardTanh) {
                 let (split, rounds) = self.grid.deal_band(self.band, operation.columns, operation.inner, transposed, invocations);
                 operation.split = split;
                 most_rounds = most_rounds.max(rounds);

@@ -338,6 +338,9 @@ impl Grid {
     /// An agent's share of the device, in invocations, from which bands are the faster way: 32 agents, of 64 and more.
     const FEWEST_FOR_BANDS: u32 = 1024;
 
+    /// In vec4s: half of what WebGPU's default limits leave.
+    const LEAST_BAND_MEMORY: u32 = 256;
+
     /// More, in vec4s, would leave a processor of a GPU too few workgroups at a time.
     const MOST_BAND_MEMORY: u32 = 2048;
 
@@ -351,7 +354,8 @@ impl Grid {
     pub fn with_bands(self, bytes: u32) -> Self {
         const REDUCE: u32 = 16 * 512;
         let helps = self.tile == Tile::Small && self.invocations >= Self::FEWEST_FOR_BANDS;
-        let band_memory = if helps { (bytes.saturating_sub(REDUCE) / 16).min(Self::MOST_BAND_MEMORY) } else { 0 };
+        let left = bytes.saturating_sub(REDUCE) / 16;
+        let band_memory = if helps && left >= Self::LEAST_BAND_MEMORY { left.min(Self::MOST_BAND_MEMORY) } else { 0 };
         Self { band_memory, ..self }
     }
 
