@@ -131,7 +131,8 @@ fn policy_objective(operation: Operation, agent: u32, lane: u32) {
     actor_loss(operation, agent, lane);
 }
 
-// The policy's objective alone, and how many actions are at a bound.
+// The policy's objective alone, and how many actions are at a bound. Where bands took the rows, the actor's steps run beside
+// it: an agent that they halt may count in this update or not.
 fn actor_loss(operation: Operation, agent: u32, lane: u32) {
     let rows = operation_rows(operation, agent);
     let slice = agent * sizes.activations_stride;

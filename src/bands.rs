@@ -5,7 +5,7 @@ use crate::kernels::{Grid, Kernel};
 use crate::program::{Operation, Step, flag};
 
 /// Operations that run one after the other: one that may be spread over many workgroups, or a chain that a workgroup takes
-/// a band of rows through, each level of it ended by `ends_level`.
+/// a band of rows through, level by level.
 pub(crate) type Group = Vec<Operation>;
 
 /// What one dispatch does: groups that do not depend on each other.
@@ -52,10 +52,11 @@ impl Operands {
             Kernel::BackwardRectified | Kernel::BackwardTanh => (vec![input(inner), forward(columns)], vec![output(columns)]),
             Kernel::TemporalDifferenceBand => (vec![input(1), forward(1), rewards], vec![output(1)]),
             Kernel::PolicyObjectiveBand => (vec![], vec![output(1)]),
-            // the observation alone, or all of a transition: `columns` of observations, `inner` of actions
+            // the observation alone, or all of a transition
             Kernel::SampleBand if operation.forward == u32::MAX => (vec![], vec![output(columns)]),
             Kernel::SampleBand => {
-                let action = Window { offset: operation.normalised, stride: operation.normalised_stride, columns: inner };
+                let action =
+                    Window { offset: operation.normalised, stride: operation.normalised_stride, columns: operation.weights_stride };
                 (vec![], vec![output(columns), forward(columns), action, rewards])
             }
             _ => return None,

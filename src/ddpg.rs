@@ -247,7 +247,7 @@ fn sample_of_bands(whole: Step, action_columns: u32, policy_observation: Matrix)
     let mut transitions = whole;
     transitions.operation.kind = Kernel::SampleBand as u32;
     transitions.operation.flags |= flag::MINIBATCH_ROWS;
-    (transitions.operation.columns, transitions.operation.inner) = (policy_observation.columns, action_columns);
+    (transitions.operation.columns, transitions.operation.weights_stride) = (policy_observation.columns, action_columns);
     transitions.reads.push(Access::Counters);
     // what it writes of the agent, the number of rows, is for operations that wait for its rows
     transitions.writes.retain(|access| *access != Access::Agent && *access != policy_observation.access());

@@ -141,6 +141,24 @@ impl Steps {
         levels
     }
 
+    /// The same where each kind of a level is a dispatch of its own: a step that is alone of its kind waits for the next one
+    /// of its kind, where nothing that needs it comes before.
+    fn gathered_levels(&self) -> Vec<usize> {
+        let mut levels = self.levels();
+        let kind = |i: usize| self.0[i].operation.kind;
+        for i in (0..levels.len()).rev() {
+            let alike = |level: usize| (0..levels.len()).any(|j| j != i && kind(j) == kind(i) && levels[j] == level);
+            let needed = (i + 1..levels.len()).filter(|&j| self.0[j].conflicts(&self.0[i])).map(|j| levels[j]).min();
+            let end = needed.or_else(|| levels.iter().max().map(|last| last + 1)).unwrap_or(0);
+            if !alike(levels[i])
+                && let Some(later) = (levels[i] + 1..end).find(|&level| alike(level))
+            {
+                levels[i] = later;
+            }
+        }
+        levels
+    }
+
     /// Groups the steps into dispatches; `table` takes the operations.
     pub fn schedule(&self, table: &mut Vec<Operation>, grid: &Grid) -> Program {
         let dispatches = if grid.tile.mixes_kinds() { self.stages(table, grid) } else { self.kinds_of_levels(table) };
@@ -149,7 +167,7 @@ impl Steps {
 
     /// A dispatch a kind of each level.
     fn kinds_of_levels(&self, table: &mut Vec<Operation>) -> Vec<Dispatch> {
-        let levels = self.levels();
+        let levels = self.gathered_levels();
         let mut order: Vec<usize> = (0..self.0.len()).collect();
         order.sort_by_key(|&i| (levels[i], self.0[i].operation.kind));
         let mut dispatches: Vec<Dispatch> = Vec::new();
@@ -321,6 +339,25 @@ mod tests {
         let Scheduled { dispatches, operations, .. } = scheduled(&steps, Tile::Portable);
         assert_eq!(dispatches, [(0, (1, 2)), (2, (1, 1)), (3, (1, 1))]);
         assert_eq!(operations, [[3, 0, 0], [3, 1, 0], [2, 0, 0], [13, 1, 0]]);
+    }
+
+    #[test]
+    fn a_step_alone_of_its_kind_waits_for_the_next_one_unless_it_is_needed() {
+        let vector = |offset| vec![Matrix::vector(offset, 1).access()];
+        let of = |needed: bool| {
+            Steps(vec![
+                step(3, vec![], vector(0)),
+                step(2, vec![], vector(1)),
+                // needs the second, and the first where that is asked for
+                step(13, [vector(1), if needed { vector(0) } else { vec![] }].concat(), vector(2)),
+                step(3, vector(2), vector(3)),
+            ])
+        };
+        assert_eq!(of(true).gathered_levels(), [0, 0, 1, 2]);
+        assert_eq!(of(false).gathered_levels(), [2, 0, 1, 2]);
+        let Scheduled { dispatches, operations, .. } = scheduled(&of(false), Tile::Portable);
+        assert_eq!(dispatches, [(0, (1, 1)), (1, (1, 1)), (2, (1, 2))]);
+        assert_eq!(operations, [[2, 1, 0], [13, 1, 0], [3, 0, 0], [3, 1, 0]]);
     }
 
     #[test]

@@ -29,6 +29,7 @@ struct Operation {
     input_stride: u32,
     // in a chain, of what has no weights: where the band's rewards lie in workgroup memory
     weights: u32,
+    // of a sample of bands: columns of an action
     weights_stride: u32,
     bias: u32,
     output: u32,
@@ -46,7 +47,7 @@ struct Operation {
     // a second place to write to, by kind
     extra: u32,
     extra_stride: u32,
-    // 1: the next operation needs what this one and those beside it write
+    // 1: the next operation needs what this one and those beside it write (a band's chain has `level` instead)
     ends_level: u32,
     // operations of the chain that begins here, which one workgroup works off; 0: none
     chain: u32,
