@@ -24,24 +24,15 @@ fn quotient(i: u32, divisor: u32) -> u32 {
     return u32((f32(i) + 0.5) / f32(divisor));
 }
 
-// An output's number, to the operations of the band that read it and to memory.
-fn keep(operation: Operation, band: Band, row: u32, column: u32, value: f32) {
+// A vec4 of an output, to the operations of the band that read it and to memory. Whole vec4s only: a shader may write one
+// number of a vector by writing all four.
+fn keep(operation: Operation, band: Band, row: u32, column: u32, value: vec4f) {
     if operation.local_output != NOWHERE {
-        sh_band[operation.local_output + row * operation.output_stride + column / 4u][column % 4u] = value;
+        sh_band[operation.local_output + row * operation.output_stride + column] = value;
     }
     if band.first + row < band.rows {
         let output = band.agent * sizes.activations_stride + operation.output;
-        activations[output + (band.first + row) * operation.output_stride + column / 4u][column % 4u] = value;
-    }
-}
-
-// The same for a row of [rows, 1], which is one vec4.
-fn keep_value(operation: Operation, band: Band, row: u32, value: vec4f) {
-    if operation.local_output != NOWHERE {
-        sh_band[operation.local_output + row * operation.output_stride] = value;
-    }
-    if band.first + row < band.rows {
-        activations[band.agent * sizes.activations_stride + operation.output + (band.first + row) * operation.output_stride] = value;
+        activations[output + (band.first + row) * operation.output_stride + column] = value;
     }
 }
 
@@ -59,43 +50,72 @@ fn load_band(operation: Operation, band: Band, lane: u32) {
     }
 }
 
-// An invocation's share of a product: a column of the output, the first of four rows, and one of `split` parts of the inner
-// dimension.
+// An invocation's share of a product: a *slot*, which is four rows of a column of the output, and one of `split` parts of the
+// inner dimension. Slots are counted column after column, then four rows after four rows.
 struct Share {
     column: u32,
+    // the first of the four rows
     row: u32,
-    part: u32,
-    // where in sh_reduce the first part of its slot offers its sums, and how far apart the parts do
-    first: u32,
-    apart: u32,
     // the part's vec4s of the inner dimension, and from one to the next
     begin: u32,
     end: u32,
     step: u32,
 }
 
-fn share_of(operation: Operation, slot: u32, part: u32, first: u32, apart: u32) -> Share {
+fn slots(operation: Operation) -> u32 {
+    return 4u * operation.columns * (operation.band / 4u);
+}
+
+fn share_of(operation: Operation, slot: u32, part: u32) -> Share {
     let columns = 4u * operation.columns;
     let tile = quotient(slot, columns);
-    // past the last slot or part: nothing to add up, and nothing kept
-    let is_idle = slot >= columns * (operation.band / 4u) || part >= operation.split;
-    return Share(slot - tile * columns, 4u * tile, select(part, 4u, is_idle), first, apart, part, select(operation.inner, 0u, is_idle), operation.split);
+    // past the last slot or part: nothing to add up
+    let is_idle = slot >= slots(operation) || part >= operation.split;
+    return Share(slot - tile * columns, 4u * tile, part, select(operation.inner, 0u, is_idle), operation.split);
 }
 
 // x W: neighbours have neighbouring columns. Only what fits into one round is split.
 fn share(operation: Operation, round: u32, lane: u32) -> Share {
-    let slots = 4u * operation.columns * (operation.band / 4u);
-    let index = round * operation.strip + lane;
-    let part = select(quotient(lane, slots), 0u, operation.split == 1u);
-    let slot = index - part * slots;
-    return share_of(operation, slot, part, slot, slots);
+    let part = select(quotient(lane, slots(operation)), 0u, operation.split == 1u);
+    return share_of(operation, round * operation.strip + lane - part * slots(operation), part);
 }
 
 // dy W^T: neighbours have neighbouring parts, since each column is a row of W.
 fn share_transposed(operation: Operation, round: u32, lane: u32) -> Share {
-    let part = lane & (operation.split - 1u);
     let slot = (round * operation.strip + lane) >> firstTrailingBit(operation.split);
-    return share_of(operation, slot, part, lane - part, 1u);
+    return share_of(operation, slot, lane & (operation.split - 1u));
+}
+
+// What an invocation finishes of a round: a row of four slots side by side, which is a vec4 of the output.
+struct Item {
+    is_idle: bool,
+    row: u32,
+    column: u32,
+    // which of the four rows of its slots, and where in sh_reduce the first part of the first slot offers its sums
+    component: u32,
+    first: u32,
+}
+
+// `apart`: from the sums of one slot to those of the next.
+fn item_of(operation: Operation, round: u32, lane: u32, apart: u32) -> Item {
+    let begin = (round * operation.strip) >> firstTrailingBit(operation.split);
+    let group = lane / 4u;
+    let slot = begin + 4u * group;
+    let tile = quotient(slot, 4u * operation.columns);
+    let is_idle = slot >= slots(operation) || lane >= operation.strip >> firstTrailingBit(operation.split);
+    let component = lane % 4u;
+    return Item(is_idle, 4u * tile + component, slot / 4u - tile * operation.columns, component, 4u * group * apart);
+}
+
+// The item's vec4: of each of the four slots the sums of all parts, in their order. `parts_apart`: from part to part.
+fn finished_item(operation: Operation, item: Item, base: u32, apart: u32, parts_apart: u32) -> vec4f {
+    var sum = vec4f();
+    let c = item.component;
+    for (var part = 0u; part < operation.split; part++) {
+        let at = base + item.first + part * parts_apart;
+        sum += vec4f(sh_reduce[at][c], sh_reduce[at + apart][c], sh_reduce[at + 2u * apart][c], sh_reduce[at + 3u * apart][c]);
+    }
+    return sum;
 }
 
 fn add_four(x: vec4f, w: vec4f, sum: f32) -> f32 {
@@ -168,95 +188,69 @@ fn band_product_transposed(operation: Operation, weights: u32, at: Share) -> vec
     return sums;
 }
 
-// What a round leaves to be finished once the parts of each slot have met.
+// What a round leaves to be finished once the sums of its shares have met in sh_reduce.
 struct Begun {
-    at: Share,
     sums: vec4f,
+    item: Item,
     // what the product does not need is asked for before it, so that nothing waits for it after
-    bias: f32,
-    scale: f32,
-    centre: f32,
+    bias: vec4f,
+    scale: vec4f,
+    centre: vec4f,
 }
 
 fn begin_forward(operation: Operation, band: Band, round: u32, lane: u32, is_actor: bool) -> Begun {
     let weights = band.agent * sizes.parameters_stride;
     var begun: Begun;
-    begun.at = share(operation, round, lane);
-    let column = begun.at.column;
-    begun.bias = parameters[weights + operation.bias + column / 4u][column % 4u];
-    if is_actor {
-        begun.scale = parameters[weights + operation.norm + column / 4u][column % 4u];
-        begun.centre = parameters[weights + operation.norm + operation.columns + column / 4u][column % 4u];
+    begun.item = item_of(operation, round, lane, 1u);
+    if !begun.item.is_idle {
+        begun.bias = parameters[weights + operation.bias + begun.item.column];
+        if is_actor {
+            begun.scale = parameters[weights + operation.norm + begun.item.column];
+            begun.centre = parameters[weights + operation.norm + operation.columns + begun.item.column];
+        }
     }
-    begun.sums = band_product(operation, weights, begun.at);
+    begun.sums = band_product(operation, weights, share(operation, round, lane));
     return begun;
-}
-
-fn begin_backward(operation: Operation, band: Band, round: u32, lane: u32) -> Begun {
-    var begun: Begun;
-    begun.at = share_transposed(operation, round, lane);
-    begun.sums = band_product_transposed(operation, band.agent * sizes.parameters_stride, begun.at);
-    return begun;
-}
-
-// A row of a slot: the sums of its parts in their order, which lie from `base` on.
-fn finished_row(operation: Operation, begun: Begun, base: u32, row: u32) -> f32 {
-    if operation.split == 1u {
-        return begun.sums[row];
-    }
-    var sum = 0.0;
-    let first = base + begun.at.first;
-    let apart = begun.at.apart;
-    if operation.split == 2u {
-        return sh_reduce[first][row] + sh_reduce[first + apart][row];
-    }
-    for (var part = 0u; part < operation.split; part += 4u) {
-        let four = first + part * apart;
-        sum += sh_reduce[four][row] + sh_reduce[four + apart][row] + (sh_reduce[four + 2u * apart][row] + sh_reduce[four + 3u * apart][row]);
-    }
-    return sum;
 }
 
 // y = activation(x W + b), as dense_forward.
 fn finish_forward(operation: Operation, band: Band, begun: Begun, base: u32, activation: u32) {
-    for (var r = begun.at.part; r < 4u; r += operation.split) {
-        let z = finished_row(operation, begun, base, r) + begun.bias;
-        var y = z;
-        if activation == RECTIFIED {
-            y = max(z, 0.0);
-        } else if activation == SCALED_TANH {
-            y = fma(begun.scale, hyperbolic_tangent(z), begun.centre);
-        }
-        keep(operation, band, begun.at.row + r, begun.at.column, y);
+    if !begun.item.is_idle {
+        let z = finished_item(operation, begun.item, base, 1u, slots(operation)) + begun.bias;
+        keep(operation, band, begun.item.row, begun.item.column, activate(z, activation, begun.scale, begun.centre));
     }
+}
+
+fn begin_backward(operation: Operation, band: Band, round: u32, lane: u32, is_action: bool) -> Begun {
+    let weights = band.agent * sizes.parameters_stride;
+    var begun: Begun;
+    begun.item = item_of(operation, round, lane, operation.split);
+    if is_action && !begun.item.is_idle {
+        begun.scale = parameters[weights + operation.norm + begun.item.column];
+        begun.centre = parameters[weights + operation.norm + operation.columns + begun.item.column];
+    }
+    begun.sums = band_product_transposed(operation, weights, share_transposed(operation, round, lane));
+    return begun;
 }
 
 // dx = dy W^T and the derivative of what produced x, as dense_backward_input.
 fn finish_backward(operation: Operation, band: Band, begun: Begun, base: u32, through: u32) {
-    let column = begun.at.column;
-    for (var r = begun.at.part; r < 4u; r += operation.split) {
-        let row = begun.at.row + r;
-        var gradient = finished_row(operation, begun, base, r);
-        let forward = sh_band[operation.local_forward + row * operation.forward_stride + column / 4u][column % 4u];
-        if through == SCALED_TANH {
-            gradient = through_scaled_tanh(operation, band, row, column, gradient, forward);
-        } else {
-            gradient = select(0.0, gradient, forward > 0.0);
+    let item = begun.item;
+    if item.is_idle {
+        return;
+    }
+    var gradient = finished_item(operation, item, base, operation.split, 1u);
+    let forward = sh_band[operation.local_forward + item.row * operation.forward_stride + item.column];
+    if through == SCALED_TANH {
+        if band.first + item.row < band.rows {
+            let extra = band.agent * sizes.activations_stride + operation.extra;
+            activations[extra + (band.first + item.row) * operation.extra_stride + item.column] = gradient;
         }
-        keep(operation, band, row, column, gradient);
+        gradient = scaled_tanh_gradient(gradient, forward, begun.scale, begun.centre);
+    } else {
+        gradient = rectified_gradient(gradient, forward);
     }
-}
-
-// The action gradient, to `extra`, and on.
-fn through_scaled_tanh(operation: Operation, band: Band, row: u32, column: u32, gradient: f32, action: f32) -> f32 {
-    if band.first + row < band.rows {
-        let extra = band.agent * sizes.activations_stride + operation.extra;
-        activations[extra + (band.first + row) * operation.extra_stride + column / 4u][column % 4u] = gradient;
-    }
-    let bounds = band.agent * sizes.parameters_stride + operation.norm + column / 4u;
-    let scale = vec4f(parameters[bounds][column % 4u]);
-    let centre = vec4f(parameters[bounds + operation.columns][column % 4u]);
-    return scaled_tanh_gradient(vec4f(gradient), vec4f(action), scale, centre).x;
+    keep(operation, band, item.row, item.column, gradient);
 }
 
 // As sample_minibatch, without the places that are NOWHERE. One invocation a vec4 of a row's matrices, in the order
@@ -315,14 +309,14 @@ fn temporal_difference_band(operation: Operation, band: Band, lane: u32) {
         if !is_finite(difference.w * difference.w) || !is_finite(value) {
             activations[slice + operation.extra] = vec4f(1.0);
         }
-        keep_value(operation, band, row, value_gradient(operation, difference.w, 1.0 / f32(band.rows)));
+        keep(operation, band, row, 0u, value_gradient(operation, difference.w, 1.0 / f32(band.rows)));
     }
 }
 
 // As policy_objective, but for the sums over the rows (actor_loss).
 fn policy_objective_band(operation: Operation, band: Band, lane: u32) {
     for (var row = lane; row < operation.band; row += operation.strip) {
-        keep_value(operation, band, row, vec4f(-1.0 / f32(max(band.rows, 1u)), 0.0, 0.0, 0.0));
+        keep(operation, band, row, 0u, vec4f(-1.0 / f32(max(band.rows, 1u)), 0.0, 0.0, 0.0));
     }
 }
 
@@ -334,7 +328,9 @@ fn begin_band(operation: Operation, band: Band, round: u32, lane: u32, begun: pt
     if is_either(operation, FORWARD_LINEAR, FORWARD_TANH) || is(operation, FORWARD_RECTIFIED) {
         *begun = begin_forward(operation, band, round, lane, is(operation, FORWARD_TANH));
     }
-    if is_either(operation, BACKWARD_RECTIFIED, BACKWARD_TANH) { *begun = begin_backward(operation, band, round, lane); }
+    if is_either(operation, BACKWARD_RECTIFIED, BACKWARD_TANH) {
+        *begun = begin_backward(operation, band, round, lane, is(operation, BACKWARD_TANH));
+    }
     if is(operation, TEMPORAL_DIFFERENCE_BAND) { temporal_difference_band(operation, band, lane); }
     if is(operation, POLICY_OBJECTIVE_BAND) { policy_objective_band(operation, band, lane); }
 }

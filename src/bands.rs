@@ -219,7 +219,7 @@ impl Dealer<'_> {
     /// Deals the invocations of a workgroup out to the operations of a level.
     fn deal(&self, level: &mut Group) {
         let invocations = self.grid.workgroup_size / (level.len() as u32).next_power_of_two();
-        let mut most_rounds = 1;
+        let (mut most_rounds, mut meets) = (1, false);
         for operation in level.iter_mut() {
             (operation.strip, operation.split, operation.units) = (invocations, 1, 0);
             let kind = Kernel::from_kind(operation.kind);
@@ -227,10 +227,9 @@ impl Dealer<'_> {
             if transposed || matches!(kind, Kernel::ForwardLinear | Kernel::ForwardRectified | Kernel::ForwardTanh) {
                 let (split, rounds) = self.grid.deal_band(self.band, operation.columns, operation.inner, transposed, invocations);
                 operation.split = split;
-                most_rounds = most_rounds.max(rounds);
+                (most_rounds, meets) = (most_rounds.max(rounds), true);
             }
         }
-        let meets = level.iter().any(|operation| operation.split > 1);
         level[0].flags |= if meets { flag::MEETS } else { 0 };
         level[0].units = most_rounds;
         level[0].level = level.len() as u32;
@@ -464,7 +463,10 @@ mod tests {
             for invocations in [32, 64, 128, 256] {
                 let (split, rounds) = grid.deal_band(8, columns, inner, transposed, invocations);
                 let slots = 2 * 4 * columns;
-                assert!(split.is_power_of_two() && split <= inner && slots * split <= rounds * invocations, "{columns} by {inner}");
+                assert!(
+                    split.is_power_of_two() && split <= inner && 4 * split <= invocations && slots * split <= rounds * invocations,
+                    "{columns} by {inner}"
+                );
                 assert!(transposed || split == 1 || rounds == 1, "only what fits into one round is split: {columns} by {inner}");
             }
         }

@@ -227,7 +227,7 @@ const CANCELLED_BIAS: u32 = 4u;
 const TRAIN_NORM: u32 = 8u;
 // before the update begins: the counters are one behind, and `extra` tells whether a row of the minibatch was not finite
 const WITH_VERDICT: u32 = 512u;
-// some operations of the level that begins here are split
+// the level that begins here has products, whose sums meet in sh_reduce
 const MEETS: u32 = 1024u;
 // the chain that begins here samples its rows
 const SAMPLES: u32 = 2048u;

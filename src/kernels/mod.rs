@@ -398,11 +398,12 @@ impl Grid {
 
     /// A product of `rows` by `columns` (vec4s) by `inner` (vec4s) dealt out to the `invocations` of a workgroup that a level
     /// of a chain leaves it: each has four rows of a column, and `split` of them share one. Also the rounds that takes.
-    /// Where the right matrix is `transposed`, neighbours share a column, so that they load neighbouring vec4s.
+    /// Where the right matrix is `transposed`, neighbours share a column, so that they load neighbouring vec4s. A round has
+    /// four columns at least, since a vec4 is finished in one.
     pub fn deal_band(&self, rows: u32, columns: u32, inner: u32, transposed: bool, invocations: u32) -> (u32, u32) {
         let slots = (rows / 4 * 4 * columns).max(1);
         let least = if transposed { 4 } else { 1 };
-        let most = (invocations / slots).clamp(least, self.tile.most_parts()).min(inner);
+        let most = (invocations / slots).clamp(least, self.tile.most_parts()).min(inner).min(invocations / 4);
         let split = 1 << most.max(1).ilog2();
         (split, (slots * split).div_ceil(invocations))
     }
