@@ -11,7 +11,6 @@
 struct AdamStep {
     agent: u32,
     network: u32,
-    update: u32,
     halted: bool,
     record: bool,
     // gradient descent: theta <- theta - lr g, without moments
@@ -29,9 +28,7 @@ struct AdamStep {
     weight_decay: f32,
     // lr / (1 - beta1^t), or lr alone
     step_size: f32,
-    // 1 - beta2^t
-    bias_correction2: f32,
-    blend: f32,
+    counters: Counters,
 }
 
 // Whether a row of the minibatch was not finite: `extra` of an operation WITH_VERDICT.
@@ -90,10 +87,7 @@ fn adam_step(operation: Operation, agent: u32) -> AdamStep {
     step.one_minus_beta1 = hyper_parameters[agent].adam_one_minus_beta1;
     step.one_minus_beta2 = hyper_parameters[agent].adam_one_minus_beta2;
     step.epsilon = hyper_parameters[agent].adam_epsilon;
-    let counters = counters_of(operation, agent);
-    step.update = counters.update;
-    step.blend = counters.blend;
-    step.bias_correction2 = counters.bias_correction2;
+    step.counters = counters_of(operation, agent);
     if is_actor {
         step.weight_decay = hyper_parameters[agent].actor_weight_decay;
         step.step_size = hyper_parameters[agent].actor_learning_rate;
@@ -104,7 +98,7 @@ fn adam_step(operation: Operation, agent: u32) -> AdamStep {
         step.step_size = hyper_parameters[agent].compatible_learning_rate;
     }
     if !step.plain {
-        step.step_size /= counters.bias_correction1;
+        step.step_size /= step.counters.bias_correction1;
     }
     return step;
 }
@@ -143,11 +137,11 @@ fn apply_gradient(step: AdamStep, index: u32, gradient: vec4f, decays: bool) {
     if !step.plain {
         m = fma(vec4f(step.beta1), moment1, step.one_minus_beta1 * g);
         v = fma(vec4f(step.beta2), moment2, step.one_minus_beta2 * g * g);
-        change = m / (sqrt(v / step.bias_correction2) + step.epsilon);
+        change = m / (sqrt(v / step.counters.bias_correction2) + step.epsilon);
     }
     let stepped = parameter - step.step_size * change;
     if !all_finite(stepped) || !all_finite(v) {
-        halt(step.agent, select(HALTED_CRITIC_GRADIENT, HALTED_ACTOR_GRADIENT, step.network == ACTOR), step.update);
+        halt(step.agent, select(HALTED_CRITIC_GRADIENT, HALTED_ACTOR_GRADIENT, step.network == ACTOR), step.counters.update);
         return;
     }
     if !step.plain {
@@ -156,6 +150,6 @@ fn apply_gradient(step: AdamStep, index: u32, gradient: vec4f, decays: bool) {
     }
     parameters[online] = stepped;
     if step.blends {
-        parameters[blended] = blend_target(stepped, follower, step.blend);
+        parameters[blended] = blend_target(stepped, follower, step.counters.blend);
     }
 }

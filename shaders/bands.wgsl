@@ -24,16 +24,20 @@ fn quotient(i: u32, divisor: u32) -> u32 {
     return u32((f32(i) + 0.5) / f32(divisor));
 }
 
-// A vec4 of an output, to the operations of the band that read it and to memory. Whole vec4s only: a shader may write one
-// number of a vector by writing all four.
-fn keep(operation: Operation, band: Band, row: u32, column: u32, value: vec4f) {
-    if operation.local_output != NOWHERE {
-        sh_band[operation.local_output + row * operation.output_stride + column] = value;
+// A vec4 of a matrix, to workgroup memory where operations of the band read it, and to memory. Whole vec4s only: a shader
+// may write one number of a vector by writing all four.
+fn store(band: Band, row: u32, column: u32, local: u32, output: u32, stride: u32, value: vec4f) {
+    if local != NOWHERE {
+        sh_band[local + row * stride + column] = value;
     }
     if band.first + row < band.rows {
-        let output = band.agent * sizes.activations_stride + operation.output;
-        activations[output + (band.first + row) * operation.output_stride + column] = value;
+        activations[band.agent * sizes.activations_stride + output + (band.first + row) * stride + column] = value;
     }
+}
+
+// The same for an operation's output.
+fn keep(operation: Operation, band: Band, row: u32, column: u32, value: vec4f) {
+    store(band, row, column, operation.local_output, operation.output, operation.output_stride, value);
 }
 
 // `columns` that earlier dispatches left at `input`, to `local_output`.
@@ -63,7 +67,7 @@ struct Share {
 }
 
 fn slots(operation: Operation) -> u32 {
-    return 4u * operation.columns * (operation.band / 4u);
+    return operation.columns * operation.band;
 }
 
 fn share_of(operation: Operation, slot: u32, part: u32) -> Share {
@@ -133,57 +137,40 @@ fn add_rows(row: u32, stride: u32, k: u32, w: vec4f, sums: vec4f) -> vec4f {
     );
 }
 
-// One number of each of four neighbouring rows of W.
-fn weights_of_column(first: u32, stride: u32, component: u32) -> vec4f {
-    return vec4f(parameters[first][component], parameters[first + stride][component], parameters[first + 2u * stride][component], parameters[first + 3u * stride][component]);
-}
-
-// The band's rows times W [inner, columns]: four rows of one column. Four steps at a time, so that their loads wait
-// together; steps past the end repeat the last one with weights of zero.
-fn band_product(operation: Operation, weights: u32, at: Share) -> vec4f {
+// Four weights of a column of the output along vec4 k of the inner dimension: of W [inner, columns] one number of each of
+// four rows, of its transpose a vec4 of W [columns * 4, inner]. Zeros past the end.
+fn weights_of_column(operation: Operation, weights: u32, column: u32, k: u32, is_transposed: bool) -> vec4f {
     let stride = operation.weights_stride;
-    let component = at.column % 4u;
-    let row = operation.local_input + at.row * operation.input_stride;
-    let first = weights + operation.weights + at.column / 4u;
-    let last = operation.inner - 1u;
-    var sums = vec4f();
-    for (var k = at.begin; k < at.end; k += 4u * at.step) {
-        let k1 = min(k + at.step, last);
-        let k2 = min(k + 2u * at.step, last);
-        let k3 = min(k + 3u * at.step, last);
-        let w0 = weights_of_column(first + 4u * k * stride, stride, component);
-        var w1 = weights_of_column(first + 4u * k1 * stride, stride, component);
-        var w2 = weights_of_column(first + 4u * k2 * stride, stride, component);
-        var w3 = weights_of_column(first + 4u * k3 * stride, stride, component);
-        w1 = select(vec4f(), w1, k + at.step <= last);
-        w2 = select(vec4f(), w2, k + 2u * at.step <= last);
-        w3 = select(vec4f(), w3, k + 3u * at.step <= last);
-        sums = add_rows(row, operation.input_stride, k, w0, sums);
-        sums = add_rows(row, operation.input_stride, k1, w1, sums);
-        sums = add_rows(row, operation.input_stride, k2, w2, sums);
-        sums = add_rows(row, operation.input_stride, k3, w3, sums);
+    let inside = min(k, operation.inner - 1u);
+    var w: vec4f;
+    if is_transposed {
+        w = parameters[weights + operation.weights + column * stride + inside];
+    } else {
+        let first = weights + operation.weights + column / 4u + 4u * inside * stride;
+        let c = column % 4u;
+        w = vec4f(parameters[first][c], parameters[first + stride][c], parameters[first + 2u * stride][c], parameters[first + 3u * stride][c]);
     }
-    return sums;
+    return select(vec4f(), w, k < operation.inner);
 }
 
-// The band's rows times the transpose of W [columns * 4, inner], the same way.
-fn band_product_transposed(operation: Operation, weights: u32, at: Share) -> vec4f {
+// The band's rows times W or its transpose: four rows of one column. Four steps at a time, so that their loads wait
+// together; steps past the end repeat the last one with weights of zero.
+fn band_product(operation: Operation, weights: u32, at: Share, is_transposed: bool) -> vec4f {
     let row = operation.local_input + at.row * operation.input_stride;
-    let first = weights + operation.weights + at.column * operation.weights_stride;
     let last = operation.inner - 1u;
     var sums = vec4f();
     for (var k = at.begin; k < at.end; k += 4u * at.step) {
-        let k1 = min(k + at.step, last);
-        let k2 = min(k + 2u * at.step, last);
-        let k3 = min(k + 3u * at.step, last);
-        let w0 = parameters[first + k];
-        let w1 = select(vec4f(), parameters[first + k1], k + at.step <= last);
-        let w2 = select(vec4f(), parameters[first + k2], k + 2u * at.step <= last);
-        let w3 = select(vec4f(), parameters[first + k3], k + 3u * at.step <= last);
+        let k1 = k + at.step;
+        let k2 = k + 2u * at.step;
+        let k3 = k + 3u * at.step;
+        let w0 = weights_of_column(operation, weights, at.column, k, is_transposed);
+        let w1 = weights_of_column(operation, weights, at.column, k1, is_transposed);
+        let w2 = weights_of_column(operation, weights, at.column, k2, is_transposed);
+        let w3 = weights_of_column(operation, weights, at.column, k3, is_transposed);
         sums = add_rows(row, operation.input_stride, k, w0, sums);
-        sums = add_rows(row, operation.input_stride, k1, w1, sums);
-        sums = add_rows(row, operation.input_stride, k2, w2, sums);
-        sums = add_rows(row, operation.input_stride, k3, w3, sums);
+        sums = add_rows(row, operation.input_stride, min(k1, last), w1, sums);
+        sums = add_rows(row, operation.input_stride, min(k2, last), w2, sums);
+        sums = add_rows(row, operation.input_stride, min(k3, last), w3, sums);
     }
     return sums;
 }
@@ -209,7 +196,7 @@ fn begin_forward(operation: Operation, band: Band, round: u32, lane: u32, is_act
             begun.centre = parameters[weights + operation.norm + operation.columns + begun.item.column];
         }
     }
-    begun.sums = band_product(operation, weights, share(operation, round, lane));
+    begun.sums = band_product(operation, weights, share(operation, round, lane), false);
     return begun;
 }
 
@@ -229,7 +216,7 @@ fn begin_backward(operation: Operation, band: Band, round: u32, lane: u32, is_ac
         begun.scale = parameters[weights + operation.norm + begun.item.column];
         begun.centre = parameters[weights + operation.norm + operation.columns + begun.item.column];
     }
-    begun.sums = band_product_transposed(operation, weights, share_transposed(operation, round, lane));
+    begun.sums = band_product(operation, weights, share_transposed(operation, round, lane), true);
     return begun;
 }
 
@@ -242,10 +229,7 @@ fn finish_backward(operation: Operation, band: Band, begun: Begun, base: u32, th
     var gradient = finished_item(operation, item, base, operation.split, 1u);
     let forward = sh_band[operation.local_forward + item.row * operation.forward_stride + item.column];
     if through == SCALED_TANH {
-        if band.first + item.row < band.rows {
-            let extra = band.agent * sizes.activations_stride + operation.extra;
-            activations[extra + (band.first + item.row) * operation.extra_stride + item.column] = gradient;
-        }
+        store(band, item.row, item.column, NOWHERE, operation.extra, operation.extra_stride, gradient);
         gradient = scaled_tanh_gradient(gradient, forward, begun.scale, begun.centre);
     } else {
         gradient = rectified_gradient(gradient, forward);
@@ -261,40 +245,40 @@ fn sample_band(operation: Operation, band: Band, lane: u32) {
     }
     let o = sizes.observation_size;
     let a = sizes.action_size;
-    let observation_columns = (o + 3u) / 4u;
-    let action_columns = (a + 3u) / 4u;
-    let places = select(2u * observation_columns + action_columns + 1u, observation_columns, operation.forward == NOWHERE);
+    let next = operation.columns;
+    let action = next + operation.columns;
+    let rewards = action + operation.weights_stride;
+    let places = select(rewards + 1u, next, operation.forward == NOWHERE);
     for (var i = lane; i < operation.band * places; i += operation.strip) {
         let row = quotient(i, places);
         let place = i - row * places;
         if band.first + row < band.rows {
             let slot = sampled_slot(operation, band.agent, band.first + row, agent_states[band.agent].replay_length);
             let address = transition_address(band.agent, slot);
-            if place < observation_columns {
-                take_floats(band, address, o, place, row, operation.output, operation.output_stride, operation.local_output);
-            } else if place < 2u * observation_columns {
-                take_floats(band, address + o + a + 2u, o, place - observation_columns, row, operation.forward, operation.forward_stride, operation.local_forward);
-            } else if place < 2u * observation_columns + action_columns {
-                take_floats(band, address + o, a, place - 2u * observation_columns, row, operation.normalised, operation.normalised_stride, operation.local_input);
+            if place < next {
+                store(band, row, place, operation.local_output, operation.output, operation.output_stride, floats(address, o, place));
+            } else if place < action {
+                let value = floats(address + o + a + 2u, o, place - next);
+                store(band, row, place - next, operation.local_forward, operation.forward, operation.forward_stride, value);
+            } else if place < rewards {
+                let value = floats(address + o, a, place - action);
+                store(band, row, place - action, operation.local_input, operation.normalised, operation.normalised_stride, value);
             } else {
-                take_floats(band, address + o + a, 2u, 0u, row, operation.statistics, 1u, operation.weights);
+                store(band, row, 0u, operation.weights, operation.statistics, 1u, floats(address + o + a, 2u, 0u));
             }
         }
     }
 }
 
 // A vec4 of `count` floats in the ring, padded with zeros.
-fn take_floats(band: Band, address: u32, count: u32, column: u32, row: u32, output: u32, stride: u32, local_output: u32) {
+fn floats(address: u32, count: u32, column: u32) -> vec4f {
     var values = vec4f();
     for (var c = 0u; c < 4u; c++) {
         if 4u * column + c < count {
             values[c] = replay[address + 4u * column + c];
         }
     }
-    if local_output != NOWHERE {
-        sh_band[local_output + row * stride + column] = values;
-    }
-    activations[band.agent * sizes.activations_stride + output + (band.first + row) * stride + column] = values;
+    return values;
 }
 
 // As temporal_difference, but for the sums over the rows (critic_loss). A row that is not finite leaves its mark at `extra`,

@@ -13,7 +13,7 @@
 // One layer's derivative along w: dz = x dW + db + dx W, then through the ReLU, or the tanh and its scale.
 //
 //   input    [rows, inner]    activations   x
-//   extra    [rows, inner]    activations   dx; 0xffffffff at the first layer, whose input does not move
+//   extra    [rows, inner]    activations   dx; NOWHERE at the first layer, whose input does not move
 //   weights  [inner*4, columns] parameters  W and b; dW and db lie `target_offset` further on
 //   forward  [rows, columns]  activations   what the layer put out
 //   output   [rows, columns]  activations   its derivative
@@ -33,7 +33,7 @@ fn tangent_forward(operation: Operation, agent: u32, unit: u32, lane: u32, throu
     for (var i = 0u; i < TILE_ROWS * TILE_COLUMNS; i++) {
         along[i] = finished(i / TILE_COLUMNS, i % TILE_COLUMNS);
     }
-    if operation.extra != 0xffffffffu {
+    if operation.extra != NOWHERE {
         product(slice + operation.extra, operation.extra_stride, operation.rows, weights, operation.weights_stride, operation.inner, split, place);
         for (var i = 0u; i < TILE_ROWS * TILE_COLUMNS; i++) {
             along[i] += finished(i / TILE_COLUMNS, i % TILE_COLUMNS);

@@ -85,7 +85,7 @@ fn sample_minibatch(operation: Operation, agent: u32, unit: u32, lane: u32) {
     for (var i = 0u; i < o; i++) {
         let value = replay[from_address + i];
         scatter(observation, i, value);
-        if operation.extra != 0xffffffffu {
+        if operation.extra != NOWHERE {
             scatter(slice + operation.extra + row * operation.extra_stride, i, value);
         }
         scatter(next_observation, i, replay[from_address + o + a + 2u + i]);

@@ -2,7 +2,8 @@
 //! through, with nothing but workgroup memory in between (`shaders/bands.wgsl`).
 
 use crate::kernels::{Grid, Kernel};
-use crate::program::{Operation, Step, flag};
+use crate::program::{Matrix, NOWHERE, Operation, Step, flag};
+use std::ops::Range;
 
 /// Operations that run one after the other: one that may be spread over many workgroups, or a chain that a workgroup takes
 /// a band of rows through, level by level.
@@ -23,18 +24,10 @@ pub(crate) fn stages(steps: &[Step], grid: &Grid) -> Vec<Stage> {
     }
 }
 
-/// A stretch of the columns of a matrix of activations.
-#[derive(Debug, Clone, Copy)]
-struct Window {
-    offset: u32,
-    stride: u32,
-    columns: u32,
-}
-
 /// The matrices of an operation that treats every row alike, and alone.
 struct Operands {
-    reads: Vec<Window>,
-    writes: Vec<Window>,
+    reads: Vec<Matrix>,
+    writes: Vec<Matrix>,
 }
 
 impl Operands {
@@ -42,10 +35,11 @@ impl Operands {
         if operation.flags & flag::MINIBATCH_ROWS == 0 || operation.rows < 2 {
             return None;
         }
-        let input = |columns| Window { offset: operation.input, stride: operation.input_stride, columns };
-        let forward = |columns| Window { offset: operation.forward, stride: operation.forward_stride, columns };
-        let output = |columns| Window { offset: operation.output, stride: operation.output_stride, columns };
-        let rewards = Window { offset: operation.statistics, stride: 1, columns: 1 };
+        let matrix = |offset, stride, columns| Matrix { offset, stride, rows: operation.rows, columns };
+        let input = |columns| matrix(operation.input, operation.input_stride, columns);
+        let forward = |columns| matrix(operation.forward, operation.forward_stride, columns);
+        let output = |columns| matrix(operation.output, operation.output_stride, columns);
+        let rewards = matrix(operation.statistics, 1, 1);
         let (inner, columns) = (operation.inner, operation.columns);
         let (reads, writes) = match Kernel::from_kind(operation.kind) {
             Kernel::ForwardLinear | Kernel::ForwardRectified | Kernel::ForwardTanh => (vec![input(inner)], vec![output(columns)]),
@@ -53,10 +47,9 @@ impl Operands {
             Kernel::TemporalDifferenceBand => (vec![input(1), forward(1), rewards], vec![output(1)]),
             Kernel::PolicyObjectiveBand => (vec![], vec![output(1)]),
             // the observation alone, or all of a transition
-            Kernel::SampleBand if operation.forward == u32::MAX => (vec![], vec![output(columns)]),
+            Kernel::SampleBand if operation.forward == NOWHERE => (vec![], vec![output(columns)]),
             Kernel::SampleBand => {
-                let action =
-                    Window { offset: operation.normalised, stride: operation.normalised_stride, columns: operation.weights_stride };
+                let action = matrix(operation.normalised, operation.normalised_stride, operation.weights_stride);
                 (vec![], vec![output(columns), forward(columns), action, rewards])
             }
             _ => return None,
@@ -73,25 +66,43 @@ fn is_of_bands_only(operation: &Operation) -> bool {
 /// The rows of a matrix in workgroup memory.
 #[derive(Debug)]
 struct Local {
-    /// Where its first column lies among the activations.
-    first_column: u32,
-    stride: u32,
+    /// From the first column on that any operation of the chain touches.
+    matrix: Matrix,
     /// The levels from which to which it holds something.
     begins: usize,
     ends: usize,
     /// Where the band's first row lies in workgroup memory.
-    offset: u32,
+    place: u32,
 }
 
 impl Local {
-    /// Rows are longer than they are apart from those of other matrices, so that windows on one matrix begin within a stride.
-    fn holds(&self, window: Window) -> bool {
-        self.stride == window.stride && self.first_column.abs_diff(window.offset) < window.stride
+    fn holds(&self, window: Matrix) -> bool {
+        self.matrix.is_of_matrix(window)
     }
 
-    fn at(&self, window: Window) -> u32 {
-        self.offset + window.offset - self.first_column
+    /// The columns of a window on it, from its first one.
+    fn columns(&self, window: Matrix) -> Range<usize> {
+        let first = (window.offset - self.matrix.offset) as usize;
+        first..first + window.columns as usize
     }
+
+    fn at(&self, window: Matrix) -> u32 {
+        self.place + window.offset - self.matrix.offset
+    }
+
+    /// Makes room for a window that is touched in `level`.
+    fn extend(&mut self, window: Matrix, level: usize) {
+        self.matrix.offset = self.matrix.offset.min(window.offset);
+        self.begins = self.begins.min(level);
+        self.ends = self.ends.max(level);
+    }
+}
+
+/// An operation of a chain and its level.
+struct Link {
+    level: usize,
+    operation: Operation,
+    operands: Operands,
 }
 
 struct Dealer<'a> {
@@ -169,25 +180,27 @@ impl Dealer<'_> {
             // what is loaded is level 0
             levels.push(after.unwrap_or(1));
         }
-        let mut chained: Vec<(usize, Operation)> =
-            levels.into_iter().zip(members.iter().map(|&member| self.steps[member].operation)).collect();
-        chained.sort_by_key(|(level, operation)| (*level, operation.kind));
-        let mut locals = self.locals(&chained);
-        let loads = loads(&chained, &locals);
-        for (local, load) in locals.iter_mut().zip(&loads) {
-            local.begins = if load.is_empty() { local.begins } else { 0 };
+        let link = |(level, &member): (usize, &usize)| {
+            let operation = self.steps[member].operation;
+            Some(Link { level, operation, operands: Operands::of(&operation)? })
+        };
+        let mut links = levels.into_iter().zip(members).map(link).collect::<Option<Vec<Link>>>()?;
+        links.sort_by_key(|link| (link.level, link.operation.kind));
+        let mut locals = locals(&links);
+        let loads: Vec<Vec<Matrix>> = locals.iter().map(|local| loads(&links, local)).collect();
+        for (local, _) in locals.iter_mut().zip(&loads).filter(|(_, loads)| !loads.is_empty()) {
+            local.begins = 0;
         }
         self.allot(&mut locals)?;
 
         let mut group: Vec<(usize, Operation)> = Vec::new();
-        for (local, load) in locals.iter().zip(&loads) {
-            group.extend(load.iter().map(|window| (0, self.load(local, *window, chained[0].1.rows))));
+        for (local, loads) in locals.iter().zip(&loads) {
+            group.extend(loads.iter().map(|window| (0, self.load(local, *window))));
         }
-        for (level, mut operation) in chained.iter().copied() {
-            let operands = Operands::of(&operation)?;
-            let place = |window: Option<&Window>| {
+        for Link { level, mut operation, operands } in links {
+            let place = |window: Option<&Matrix>| {
                 let held = window.and_then(|window| locals.iter().find(|local| local.holds(*window)).map(|local| local.at(*window)));
-                held.unwrap_or(u32::MAX)
+                held.unwrap_or(NOWHERE)
             };
             let (read, written) = (|index: usize| place(operands.reads.get(index)), |index: usize| place(operands.writes.get(index)));
             operation.local_output = written(0);
@@ -235,63 +248,34 @@ impl Dealer<'_> {
         level[0].level = level.len() as u32;
     }
 
-    /// The matrices that operations of the chain read, not yet allotted.
-    fn locals(&self, chained: &[(usize, Operation)]) -> Vec<Local> {
-        let mut locals: Vec<Local> = Vec::new();
-        for (level, operands) in chained.iter().filter_map(|(level, operation)| Some((*level, Operands::of(operation)?))) {
-            for window in operands.reads {
-                match locals.iter_mut().find(|local| local.holds(window)) {
-                    Some(local) => {
-                        local.first_column = local.first_column.min(window.offset);
-                        local.ends = local.ends.max(level);
-                    }
-                    None => {
-                        locals.push(Local { first_column: window.offset, stride: window.stride, begins: level, ends: level, offset: 0 })
-                    }
-                }
-            }
-        }
-        for (level, operands) in chained.iter().filter_map(|(level, operation)| Some((*level, Operands::of(operation)?))) {
-            for window in operands.writes {
-                if let Some(local) = locals.iter_mut().find(|local| local.holds(window)) {
-                    local.first_column = local.first_column.min(window.offset);
-                    local.begins = local.begins.min(level);
-                    local.ends = local.ends.max(level);
-                }
-            }
-        }
-        locals
-    }
-
     /// Gives each matrix the first room that nothing else has while it holds something.
     fn allot(&self, locals: &mut [Local]) -> Option<()> {
         for i in 0..locals.len() {
-            let size = |local: &Local| self.band * local.stride;
+            let size = |local: &Local| self.band * local.matrix.stride;
             let (allotted, rest) = locals.split_at_mut(i);
             let local = &mut rest[0];
             let beside = |other: &&Local| other.begins <= local.ends && local.begins <= other.ends;
-            let mut taken: Vec<(u32, u32)> =
-                allotted.iter().filter(beside).map(|other| (other.offset, other.offset + size(other))).collect();
+            let mut taken: Vec<(u32, u32)> = allotted.iter().filter(beside).map(|other| (other.place, other.place + size(other))).collect();
             taken.sort_unstable();
             let needed = size(local);
-            local.offset = 0;
+            local.place = 0;
             for (from, to) in taken {
-                if local.offset + needed <= from {
+                if local.place + needed <= from {
                     break;
                 }
-                local.offset = local.offset.max(to);
+                local.place = local.place.max(to);
             }
-            if local.offset + needed > self.grid.band_memory {
+            if local.place + needed > self.grid.band_memory {
                 return None;
             }
         }
         Some(())
     }
 
-    fn load(&self, local: &Local, window: Window, rows: u32) -> Operation {
+    fn load(&self, local: &Local, window: Matrix) -> Operation {
         Operation {
             kind: Kernel::LoadBand as u32,
-            rows,
+            rows: window.rows,
             columns: window.columns,
             input: window.offset,
             input_stride: window.stride,
@@ -303,35 +287,44 @@ impl Dealer<'_> {
     }
 }
 
-/// Of each matrix, the columns that are read without having been written by the chain.
-fn loads(chained: &[(usize, Operation)], locals: &[Local]) -> Vec<Vec<Window>> {
-    let columns = |local: &Local, window: Window| {
-        let first = (window.offset - local.first_column) as usize;
-        first..first + window.columns as usize
-    };
-    let load_of = |local: &Local| {
-        let mut written = vec![usize::MAX; local.stride as usize];
-        let mut needed = vec![false; local.stride as usize];
-        for (level, operation) in chained {
-            let Some(operands) = Operands::of(operation) else { continue };
-            for window in operands.writes.iter().filter(|window| local.holds(**window)) {
-                columns(local, *window).for_each(|column| written[column] = written[column].min(*level));
-            }
-            for window in operands.reads.iter().filter(|window| local.holds(**window)) {
-                columns(local, *window).for_each(|column| needed[column] |= written[column] >= *level);
-            }
+/// The matrices that operations of the chain read, not yet allotted.
+fn locals(links: &[Link]) -> Vec<Local> {
+    let mut locals: Vec<Local> = Vec::new();
+    for (level, &window) in links.iter().flat_map(|link| link.operands.reads.iter().map(|window| (link.level, window))) {
+        match locals.iter_mut().find(|local| local.holds(window)) {
+            Some(local) => local.extend(window, level),
+            None => locals.push(Local { matrix: window, begins: level, ends: level, place: 0 }),
         }
-        let mut windows: Vec<Window> = Vec::new();
-        for column in (0..needed.len()).filter(|&column| needed[column]) {
-            let offset = local.first_column + column as u32;
-            match windows.last_mut() {
-                Some(last) if last.offset + last.columns == offset => last.columns += 1,
-                _ => windows.push(Window { offset, stride: local.stride, columns: 1 }),
-            }
+    }
+    for (level, &window) in links.iter().flat_map(|link| link.operands.writes.iter().map(|window| (link.level, window))) {
+        if let Some(local) = locals.iter_mut().find(|local| local.holds(window)) {
+            local.extend(window, level);
         }
-        windows
-    };
-    locals.iter().map(load_of).collect()
+    }
+    locals
+}
+
+/// The columns of a matrix that are read without having been written by the chain.
+fn loads(links: &[Link], local: &Local) -> Vec<Matrix> {
+    let mut written = vec![usize::MAX; local.matrix.stride as usize];
+    let mut needed = vec![false; local.matrix.stride as usize];
+    for Link { level, operands, .. } in links {
+        for window in operands.writes.iter().filter(|window| local.holds(**window)) {
+            local.columns(*window).for_each(|column| written[column] = written[column].min(*level));
+        }
+        for window in operands.reads.iter().filter(|window| local.holds(**window)) {
+            local.columns(*window).for_each(|column| needed[column] |= written[column] >= *level);
+        }
+    }
+    let mut windows: Vec<Matrix> = Vec::new();
+    for column in (0..needed.len()).filter(|&column| needed[column]) {
+        let offset = local.matrix.offset + column as u32;
+        match windows.last_mut() {
+            Some(last) if last.offset + last.columns == offset => last.columns += 1,
+            _ => windows.push(Matrix { offset, columns: 1, ..local.matrix }),
+        }
+    }
+    windows
 }
 
 #[cfg(test)]
@@ -383,10 +376,11 @@ mod tests {
     }
 
     /// Where an operation finds its windows, and where it leaves them, in workgroup memory.
-    fn places(operation: &Operation) -> [Vec<(Window, u32)>; 2] {
+    fn places(operation: &Operation) -> [Vec<(Matrix, u32)>; 2] {
         let kind = Kernel::from_kind(operation.kind);
         if kind == Kernel::LoadBand {
-            let window = Window { offset: operation.input, stride: operation.input_stride, columns: operation.columns };
+            let Operation { input: offset, input_stride: stride, rows, columns, .. } = *operation;
+            let window = Matrix { offset, stride, rows, columns };
             return [vec![], vec![(window, operation.local_output)]];
         }
         let Operands { reads, writes } = Operands::of(operation).expect("it is of a chain");
@@ -404,7 +398,7 @@ mod tests {
         while level < chain.len() {
             let operations = &chain[level..level + chain[level].level as usize];
             let mut touched: HashMap<u32, usize> = HashMap::new();
-            let cells = |window: &Window, place: u32| {
+            let cells = |window: &Matrix, place: u32| {
                 let (window, stride) = (*window, window.stride);
                 (0..chain[0].band)
                     .flat_map(move |row| (0..window.columns).map(move |c| (place + row * stride + c, (window.offset + c, row))))
@@ -417,7 +411,7 @@ mod tests {
             }
             for (index, operation) in operations.iter().enumerate() {
                 let [_, written] = places(operation);
-                let written = written.into_iter().filter(|(_, place)| *place != u32::MAX);
+                let written = written.into_iter().filter(|(_, place)| *place != NOWHERE);
                 for (cell, number) in written.flat_map(|(window, place)| cells(&window, place).collect::<Vec<_>>()) {
                     assert!(cell < memory, "{what}: cell {cell} of {memory}");
                     assert!(touched.insert(cell, index).is_none(), "{what}: cell {cell} is touched twice in the level at {level}");

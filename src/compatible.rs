@@ -3,8 +3,8 @@
 use crate::config::{Config, Statistics};
 use crate::ddpg::{Networks, Update, sample};
 use crate::kernels::{Grid, Kernel};
-use crate::network::{Activations, Allocator, Builder, Gradients, Matrix, Mode, Network, Pass, vec4s};
-use crate::program::{Access, Operation, Step, Steps, flag};
+use crate::network::{Activations, Allocator, Builder, Gradients, Mode, Network, Pass, vec4s};
+use crate::program::{Access, Matrix, NOWHERE, Operation, Step, Steps, flag};
 
 /// Lays out the activations of an update and writes its steps. The critic reads no action: its hidden layers are the
 /// basis φ(s), its last layer is v. The compatible parameters w lie in the target actor's place.
@@ -108,7 +108,7 @@ fn derivative_along_w(
             forward: forward.offset,
             forward_stride: forward.stride,
             norm: actor.bounds,
-            extra: before.map_or(u32::MAX, |matrix| matrix.offset),
+            extra: before.map_or(NOWHERE, |matrix| matrix.offset),
             extra_stride: before.map_or(0, |matrix| matrix.stride),
             ..Default::default()
         };

@@ -2,8 +2,8 @@
 
 use crate::config::{Algorithm, Config, Minibatch};
 use crate::kernels::{Grid, Kernel};
-use crate::network::{Activations, Allocator, Builder, Gradients, Matrix, Mode, Network, Pass, vec4s};
-use crate::program::{Access, Operation, Step, Steps, flag};
+use crate::network::{Activations, Allocator, Builder, Gradients, Mode, Network, Pass, vec4s};
+use crate::program::{Access, Matrix, NOWHERE, Operation, Step, Steps, flag};
 
 /// Both networks' places in an agent's parameters: the online networks and the bounds, then the same for the targets.
 #[derive(Debug, Clone, PartialEq)]
@@ -212,7 +212,7 @@ pub(crate) fn sample(
             normalised: action.offset,
             normalised_stride: action.stride,
             statistics: rewards.offset,
-            extra: policy_observation.map_or(u32::MAX, |matrix| matrix.offset),
+            extra: policy_observation.map_or(NOWHERE, |matrix| matrix.offset),
             extra_stride: policy_observation.map_or(0, |matrix| matrix.stride),
             ..Default::default()
         },
@@ -254,7 +254,7 @@ fn sample_of_bands(whole: Step, action_columns: u32, policy_observation: Matrix)
     let mut observations = transitions.clone();
     observations.operation.output = policy_observation.offset;
     observations.operation.output_stride = policy_observation.stride;
-    observations.operation.forward = u32::MAX;
+    observations.operation.forward = NOWHERE;
     observations.writes = vec![policy_observation.access()];
     [transitions, observations]
 }

@@ -3,8 +3,9 @@
 
 use crate::kernels::harness::{all_limits, default_limits};
 use crate::memory::{AgentState, read_blocking};
-use crate::network::{Matrix, Network};
+use crate::network::Network;
 use crate::population::{Options, Population};
+use crate::program::Matrix;
 use crate::{BatchNorm, Config, Environment, Gpu, HyperParameters, Plan, Statistics, Tile};
 use serde::Deserialize;
 use std::collections::BTreeMap;

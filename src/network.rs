@@ -3,7 +3,7 @@
 use crate::config::{Algorithm, BatchNorm, Config, Initialization, Statistics};
 use crate::environment::Environment;
 use crate::kernels::{Grid, Kernel};
-use crate::program::{Access, Operation, Step, flag};
+use crate::program::{Access, Matrix, Operation, Step, flag};
 use crate::random::Philox;
 use rand::RngExt;
 
@@ -17,50 +17,6 @@ pub(crate) enum Role {
 /// Whole vec4s that hold `floats`.
 pub(crate) fn vec4s(floats: u32) -> u32 {
     floats.div_ceil(4)
-}
-
-/// A matrix of activations: rows of `stride` vec4s, `columns` of which are its own.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Matrix {
-    pub offset: u32,
-    pub stride: u32,
-    pub rows: u32,
-    pub columns: u32,
-}
-
-impl Matrix {
-    /// The columns from `first`.
-    pub fn window(self, first: u32, columns: u32) -> Self {
-        Self { offset: self.offset + first, columns, ..self }
-    }
-
-    pub fn access(self) -> Access {
-        Access::Activations(self)
-    }
-
-    /// One row.
-    pub fn vector(offset: u32, columns: u32) -> Self {
-        Self { offset, stride: columns, rows: 1, columns }
-    }
-
-    fn end(self) -> u32 {
-        self.offset + self.rows.saturating_sub(1) * self.stride + self.columns
-    }
-
-    /// Whether it holds the vec4 at `offset`.
-    #[cfg(test)]
-    pub fn contains(self, offset: u32) -> bool {
-        (self.offset..self.end()).contains(&offset) && (offset - self.offset) % self.stride.max(1) < self.columns
-    }
-
-    /// Whether both hold one and the same vec4. Windows on different columns of one matrix do not.
-    pub fn overlaps(self, other: Matrix) -> bool {
-        let (first, second) = if self.offset <= other.offset { (self, other) } else { (other, self) };
-        let apart = second.offset - first.offset;
-        let beside =
-            first.stride == second.stride && apart < first.stride && apart >= first.columns && apart + second.columns <= first.stride;
-        second.offset < first.end() && !beside
-    }
 }
 
 /// Hands out an agent's slice of a role buffer, vec4 by vec4.

@@ -3,7 +3,6 @@
 
 use crate::bands;
 use crate::kernels::{Grid, Kernel, Kernels, Kinds};
-use crate::network::Matrix;
 use bytemuck::{Pod, Zeroable};
 use std::ops::Range;
 
@@ -46,6 +45,9 @@ pub struct Operation {
     pub level: u32,
 }
 
+/// A place that an operation does not have, as in `shaders/shared/bindings.wgsl`.
+pub(crate) const NOWHERE: u32 = u32::MAX;
+
 /// Operations of all programs of a population: what a uniform buffer holds within WebGPU's default limits, as in
 /// `shaders/shared/bindings.wgsl`.
 pub(crate) const MOST_OPERATIONS: usize = 512;
@@ -71,6 +73,54 @@ pub(crate) mod flag {
     pub const WITH_VERDICT: u32 = 512;
     pub const MEETS: u32 = 1024;
     pub const SAMPLES: u32 = 2048;
+}
+
+/// A matrix of activations: rows of `stride` vec4s, `columns` of which are its own.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Matrix {
+    pub offset: u32,
+    pub stride: u32,
+    pub rows: u32,
+    pub columns: u32,
+}
+
+impl Matrix {
+    /// The columns from `first`.
+    pub fn window(self, first: u32, columns: u32) -> Self {
+        Self { offset: self.offset + first, columns, ..self }
+    }
+
+    pub fn access(self) -> Access {
+        Access::Activations(self)
+    }
+
+    /// One row.
+    pub fn vector(offset: u32, columns: u32) -> Self {
+        Self { offset, stride: columns, rows: 1, columns }
+    }
+
+    fn end(self) -> u32 {
+        self.offset + self.rows.saturating_sub(1) * self.stride + self.columns
+    }
+
+    /// Whether it holds the vec4 at `offset`.
+    #[cfg(test)]
+    pub fn contains(self, offset: u32) -> bool {
+        (self.offset..self.end()).contains(&offset) && (offset - self.offset) % self.stride.max(1) < self.columns
+    }
+
+    /// Whether both may be windows on one matrix: of two or more rows, what begins within a stride of it is one.
+    pub fn is_of_matrix(self, other: Matrix) -> bool {
+        self.stride == other.stride && self.offset.abs_diff(other.offset) < self.stride
+    }
+
+    /// Whether both hold one and the same vec4. Windows on different columns of one matrix do not.
+    pub fn overlaps(self, other: Matrix) -> bool {
+        let (first, second) = if self.offset <= other.offset { (self, other) } else { (other, self) };
+        let apart = second.offset - first.offset;
+        let beside = first.is_of_matrix(second) && apart >= first.columns && apart + second.columns <= first.stride;
+        second.offset < first.end() && !beside
+    }
 }
 
 /// What an operation touches of an agent's slice of one of the role buffers.
@@ -277,14 +327,14 @@ impl Program {
     /// Compiles what the program needs, so that recording it never waits for a compiler.
     pub fn prepare(&self, kernels: &Kernels) {
         for dispatch in &self.dispatches {
-            kernels.pipeline(dispatch);
+            kernels.pipeline(dispatch.kinds, dispatch.is_banded);
         }
     }
 
     /// Records the program into `pass`, whose bind group 0 is already the population's.
     pub fn record(&self, pass: &mut wgpu::ComputePass<'_>, kernels: &Kernels, table: &wgpu::BindGroup, agents: u32) {
         for dispatch in &self.dispatches {
-            pass.set_pipeline(&kernels.pipeline(dispatch));
+            pass.set_pipeline(&kernels.pipeline(dispatch.kinds, dispatch.is_banded));
             pass.set_bind_group(1, table, &[dispatch.first * kernels.dispatch_alignment]);
             let (units, operations) = dispatch.workgroups;
             pass.dispatch_workgroups(units, operations, agents);

@@ -2,8 +2,8 @@
 
 use crate::ddpg::Networks;
 use crate::kernels::{Grid, Kernel};
-use crate::network::{Activations, Allocator, Builder, Matrix, Mode, Pass, vec4s};
-use crate::program::{Access, Operation, Step, Steps, flag};
+use crate::network::{Activations, Allocator, Builder, Mode, Pass, vec4s};
+use crate::program::{Access, Matrix, Operation, Step, Steps, flag};
 
 /// Where a rollout keeps its numbers, and its steps.
 #[derive(Debug, Clone)]

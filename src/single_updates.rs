@@ -3,8 +3,9 @@
 
 use crate::kernels::harness::{assert_close, default_limits, differences, wide};
 use crate::memory::{AgentState, read_blocking};
-use crate::network::{Matrix, Network};
+use crate::network::Network;
 use crate::population::{Options, Population};
+use crate::program::Matrix;
 use crate::{Algorithm, Config, Environment, Exploration, HyperParameters, Minibatch, Preset, Tile};
 use rand::RngExt;
 

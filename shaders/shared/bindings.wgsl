@@ -63,7 +63,7 @@ struct Operation {
     level: u32,
 }
 
-// An operation's output that no other of its band reads.
+// A place that an operation does not have: of what is optional, or, in workgroup memory, of what no other of its band reads.
 const NOWHERE: u32 = 0xffffffffu;
 
 // Sizes that are the same for every agent. Strides are vec4s an agent, except where named otherwise.

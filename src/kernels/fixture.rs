@@ -2,8 +2,8 @@
 
 use super::harness::{Contents, Numbers, Place, wide};
 use crate::kernels::Kernels;
-use crate::network::{Activations, Allocator, Builder, Gradients, Layer, Matrix, Network, Role, vec4s};
-use crate::program::Operation;
+use crate::network::{Activations, Allocator, Builder, Gradients, Layer, Network, Role, vec4s};
+use crate::program::{Matrix, Operation};
 
 /// A layer to build: units, action dimensions that enter beside its inputs, whether it is normalised.
 pub(crate) type LayerShape = (u32, u32, bool);

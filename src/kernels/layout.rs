@@ -6,7 +6,7 @@ use crate::hyper_parameters::RawHyperParameters;
 use crate::memory::{AgentState, EPISODE_LOG, Sizes, option};
 use crate::network::Role;
 use crate::plan::DispatchEntry;
-use crate::program::{MOST_OPERATIONS, Operation, flag};
+use crate::program::{MOST_OPERATIONS, NOWHERE, Operation, flag};
 use crate::shader;
 use crate::simulation;
 use naga::{AddressSpace, Expression, Literal, Module, StorageAccess, TypeInner};
@@ -141,6 +141,7 @@ fn constants_have_the_same_values() {
             ("RESET_NOISE", option::RESET_NOISE),
             ("EPISODE_LOG", EPISODE_LOG as u32),
             ("MOST_OPERATIONS", MOST_OPERATIONS as u32),
+            ("NOWHERE", NOWHERE),
             ("ACTOR", Role::Actor as u32),
             ("CRITIC", Role::Critic as u32),
             ("TILE_ROWS", rows),

@@ -52,8 +52,8 @@ mod tests {
     use crate::kernels::Kernel;
     use crate::kernels::harness::{Contents, Numbers, Place, ROWS, Rig, assert_close, differences, rigs, step, wide};
     use crate::memory::AgentState;
-    use crate::network::{Allocator, Matrix, vec4s};
-    use crate::program::{Access, Operation, Step, flag};
+    use crate::network::{Allocator, vec4s};
+    use crate::program::{Access, Matrix, Operation, Step, flag};
 
     const AGENTS: u32 = 3;
 

@@ -30,7 +30,6 @@ use crate::contract;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::plan::{DispatchEntry, dispatch_stride};
-use crate::program::Dispatch;
 use crate::shader;
 use crate::transfer::Movers;
 use std::collections::HashMap;
@@ -353,7 +352,7 @@ impl Grid {
     /// there are few agents: many keep a GPU busy layer by layer, and then more of it (`benches/RESULTS.md`).
     pub fn with_bands(self, bytes: u32) -> Self {
         const REDUCE: u32 = 16 * 512;
-        let helps = self.tile == Tile::Small && self.invocations >= Self::FEWEST_FOR_BANDS;
+        let helps = self.tile.mixes_kinds() && self.invocations >= Self::FEWEST_FOR_BANDS;
         let left = bytes.saturating_sub(REDUCE) / 16;
         let band_memory = if helps && left >= Self::LEAST_BAND_MEMORY { left.min(Self::MOST_BAND_MEMORY) } else { 0 };
         Self { band_memory, ..self }
@@ -401,7 +400,7 @@ impl Grid {
     /// Where the right matrix is `transposed`, neighbours share a column, so that they load neighbouring vec4s. A round has
     /// four columns at least, since a vec4 is finished in one.
     pub fn deal_band(&self, rows: u32, columns: u32, inner: u32, transposed: bool, invocations: u32) -> (u32, u32) {
-        let slots = (rows / 4 * 4 * columns).max(1);
+        let slots = (rows * columns).max(1);
         let least = if transposed { 4 } else { 1 };
         let most = (invocations / slots).clamp(least, self.tile.most_parts()).min(inner).min(invocations / 4);
         let split = 1 << most.max(1).ilog2();
@@ -501,13 +500,13 @@ impl Kernels {
     }
 
     /// The pipeline of a dispatch's kinds of operation, compiled when it is first asked for: programs ask as they are built.
-    pub fn pipeline(&self, dispatch: &Dispatch) -> wgpu::ComputePipeline {
-        let entry_point = match (self.tile.mixes_kinds(), dispatch.is_banded) {
+    pub fn pipeline(&self, kinds: Kinds, is_banded: bool) -> wgpu::ComputePipeline {
+        let entry_point = match (self.tile.mixes_kinds(), is_banded) {
             (false, _) => "layered",
             (true, false) => "layered_or_chained",
             (true, true) => "layered_or_banded",
         };
-        let kinds = if self.shares { dispatch.kinds.with_families() } else { dispatch.kinds };
+        let kinds = if self.shares { kinds.with_families() } else { kinds };
         let mut pipelines = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
         pipelines.entry((kinds, entry_point)).or_insert_with(|| self.compile(&kinds.names(), entry_point, kinds)).clone()
     }
@@ -535,7 +534,7 @@ impl Kernels {
             }
         };
         let mut constants = vec![("KINDS", f64::from(kinds.bits())), ("WORKGROUP_SIZE", f64::from(self.workgroup_size))];
-        if self.tile == Tile::Small {
+        if self.tile.mixes_kinds() {
             constants.push(("BAND_MEMORY", f64::from(self.band_memory.max(1))));
         }
         self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
