@@ -33,7 +33,7 @@ struct AdamStep {
 
 // Whether a row of the minibatch was not finite: `extra` of an operation WITH_VERDICT.
 fn is_refused(operation: Operation, agent: u32) -> bool {
-    return (operation.flags & WITH_VERDICT) != 0u && activations[agent * sizes.activations_stride + operation.extra].x != 0.0;
+    return (operation.flags & WITH_VERDICT) != 0u && load_activation(agent * sizes.activations_stride + operation.extra).x != 0.0;
 }
 
 // What an update's steps have in common: t, Adam's bias corrections, and the share of the online parameters that is blended
@@ -106,7 +106,7 @@ fn adam_step(operation: Operation, agent: u32) -> AdamStep {
 // `index`: the vec4 within the agent's online parameters. `decays`: add weight decay (L2 on weight matrices only).
 fn apply_gradient(step: AdamStep, index: u32, gradient: vec4f, decays: bool) {
     if step.record {
-        moments[step.gradients + index] = gradient;
+        store_moment(step.gradients + index, gradient);
     }
     if step.halted {
         return;
@@ -115,17 +115,17 @@ fn apply_gradient(step: AdamStep, index: u32, gradient: vec4f, decays: bool) {
     let second = first + sizes.second_moment_offset;
     let online = step.parameters + index;
     // all that it needs at once: behind a store, a load might have to wait for it
-    let parameter = parameters[online];
+    let parameter = load_parameter(online);
     var moment1 = vec4f();
     var moment2 = vec4f();
     if !step.plain {
-        moment1 = moments[first];
-        moment2 = moments[second];
+        moment1 = load_moment(first);
+        moment2 = load_moment(second);
     }
     let blended = online + sizes.target_offset;
     var follower = vec4f();
     if step.blends {
-        follower = parameters[blended];
+        follower = load_parameter(blended);
     }
     var g = gradient;
     if decays {
@@ -145,11 +145,11 @@ fn apply_gradient(step: AdamStep, index: u32, gradient: vec4f, decays: bool) {
         return;
     }
     if !step.plain {
-        moments[first] = m;
-        moments[second] = v;
+        store_moment(first, m);
+        store_moment(second, v);
     }
-    parameters[online] = stepped;
+    store_parameter(online, stepped);
     if step.blends {
-        parameters[blended] = blend_target(stepped, follower, step.counters.blend);
+        store_parameter(blended, blend_target(stepped, follower, step.counters.blend));
     }
 }

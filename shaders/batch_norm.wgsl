@@ -23,12 +23,12 @@ fn inverse_deviation(variance: vec4f) -> vec4f {
 // Inference: scale and centre of the affine map that the running statistics amount to.
 fn running_scale(operation: Operation, weights: u32, column: u32) -> vec4f {
     let norm = weights + operation.norm + column;
-    return parameters[norm] * inverse_deviation(parameters[norm + 3u * operation.columns]);
+    return load_parameter(norm) * inverse_deviation(load_parameter(norm + 3u * operation.columns));
 }
 
 fn running_centre(operation: Operation, weights: u32, column: u32, scale: vec4f) -> vec4f {
     let norm = weights + operation.norm + column;
-    return parameters[norm + operation.columns] - scale * parameters[norm + 2u * operation.columns];
+    return load_parameter(norm + operation.columns) - scale * load_parameter(norm + 2u * operation.columns);
 }
 
 // Adds a value of each lane over the chunks of its column; the result is in the lanes of chunk 0. Barriers on both sides.
@@ -64,13 +64,13 @@ fn normalise_columns(operation: Operation, agent: u32, lane: u32, first: u32, co
     var inverse = vec4f();
     if (operation.flags & RUNNING_STATISTICS) != 0u {
         // the products hold no bias, the running mean does
-        mean = parameters[norm + 2u * operation.columns] - operation_bias(operation, weights, column);
-        inverse = inverse_deviation(parameters[norm + 3u * operation.columns]);
+        mean = load_parameter(norm + 2u * operation.columns) - operation_bias(operation, weights, column);
+        inverse = inverse_deviation(load_parameter(norm + 3u * operation.columns));
     } else {
         var sum = vec4f();
         if owns {
             for (var r = chunk; r < rows; r += chunks) {
-                sum += activations[source + r * source_stride + column];
+                sum += load_activation(source + r * source_stride + column);
             }
         }
         let total = add_chunks(sum, lane, columns, chunks);
@@ -82,7 +82,7 @@ fn normalise_columns(operation: Operation, agent: u32, lane: u32, first: u32, co
         var squares = vec4f();
         if owns {
             for (var r = chunk; r < rows; r += chunks) {
-                let deviation = activations[source + r * source_stride + column] - mean;
+                let deviation = load_activation(source + r * source_stride + column) - mean;
                 squares = fma(deviation, deviation, squares);
             }
         }
@@ -91,33 +91,33 @@ fn normalise_columns(operation: Operation, agent: u32, lane: u32, first: u32, co
             sh_inverse[lane] = inverse_deviation(variance);
             if (operation.flags & UPDATE_RUNNING) != 0u && agent_states[agent].halted == 0u && all_finite(variance) {
                 let decay = sizes.normalisation_decay;
-                let running_mean = fma(vec4f(decay), parameters[norm + 2u * operation.columns], (1.0 - decay) * (mean + operation_bias(operation, weights, column)));
-                let running_variance = fma(vec4f(decay), parameters[norm + 3u * operation.columns], (1.0 - decay) * variance);
-                parameters[norm + 2u * operation.columns] = running_mean;
-                parameters[norm + 3u * operation.columns] = running_variance;
+                let running_mean = fma(vec4f(decay), load_parameter(norm + 2u * operation.columns), (1.0 - decay) * (mean + operation_bias(operation, weights, column)));
+                let running_variance = fma(vec4f(decay), load_parameter(norm + 3u * operation.columns), (1.0 - decay) * variance);
+                store_parameter(norm + 2u * operation.columns, running_mean);
+                store_parameter(norm + 3u * operation.columns, running_variance);
                 // running statistics reach the target network by copy, not by blend
-                parameters[norm + 2u * operation.columns + sizes.target_offset] = running_mean;
-                parameters[norm + 3u * operation.columns + sizes.target_offset] = running_variance;
+                store_parameter(norm + 2u * operation.columns + sizes.target_offset, running_mean);
+                store_parameter(norm + 3u * operation.columns + sizes.target_offset, running_variance);
             }
         }
         workgroupBarrier();
         inverse = sh_inverse[lane % columns];
     }
     if chunk == 0u {
-        activations[slice + operation.statistics + column] = mean;
-        activations[slice + operation.statistics + operation.columns + column] = inverse;
+        store_activation(slice + operation.statistics + column, mean);
+        store_activation(slice + operation.statistics + operation.columns + column, inverse);
     }
     if owns {
-        let scale = parameters[norm];
-        let shift = parameters[norm + operation.columns];
+        let scale = load_parameter(norm);
+        let shift = load_parameter(norm + operation.columns);
         for (var r = chunk; r < rows; r += chunks) {
-            let xhat = (activations[source + r * source_stride + column] - mean) * inverse;
-            activations[slice + operation.normalised + r * operation.normalised_stride + column] = xhat;
+            let xhat = (load_activation(source + r * source_stride + column) - mean) * inverse;
+            store_activation(slice + operation.normalised + r * operation.normalised_stride + column, xhat);
             var y = fma(scale, xhat, shift);
             if rectify {
                 y = max(y, vec4f());
             }
-            activations[slice + operation.output + r * operation.output_stride + column] = y;
+            store_activation(slice + operation.output + r * operation.output_stride + column, y);
         }
     }
 }
@@ -127,7 +127,7 @@ fn operation_bias(operation: Operation, weights: u32, column: u32) -> vec4f {
     if operation.inner == 0u {
         return vec4f();
     }
-    return parameters[weights + operation.bias + column];
+    return load_parameter(weights + operation.bias + column);
 }
 
 // The state input: one workgroup, WORKGROUP_SIZE vec4 columns at most.
@@ -154,9 +154,9 @@ fn normalise_columns_backward(operation: Operation, agent: u32, lane: u32, first
     var product_sum = vec4f();
     if owns {
         for (var r = chunk; r < rows; r += chunks) {
-            let dy = activations[gradient + r * operation.output_stride];
+            let dy = load_activation(gradient + r * operation.output_stride);
             sum += dy;
-            product_sum = fma(dy, activations[normalised + r * operation.normalised_stride], product_sum);
+            product_sum = fma(dy, load_activation(normalised + r * operation.normalised_stride), product_sum);
         }
     }
     let d_shift = add_chunks(sum, lane, columns, chunks);
@@ -167,15 +167,15 @@ fn normalise_columns_backward(operation: Operation, agent: u32, lane: u32, first
     }
     workgroupBarrier();
     if owns {
-        let factor = parameters[norm] * activations[slice + operation.statistics + operation.columns + column];
+        let factor = load_parameter(norm) * load_activation(slice + operation.statistics + operation.columns + column);
         // running statistics do not depend on the minibatch, so nothing flows back through them
         let count = select(1.0 / f32(max(rows, 1u)), 0.0, (operation.flags & RUNNING_STATISTICS) != 0u);
         let mean_shift = sh_reduce[SH_MEAN + lane % columns] * count;
         let mean_scale = sh_inverse[lane % columns] * count;
         for (var r = chunk; r < rows; r += chunks) {
-            let xhat = activations[normalised + r * operation.normalised_stride];
-            let dy = activations[gradient + r * operation.output_stride];
-            activations[gradient + r * operation.output_stride] = factor * (dy - mean_shift - xhat * mean_scale);
+            let xhat = load_activation(normalised + r * operation.normalised_stride);
+            let dy = load_activation(gradient + r * operation.output_stride);
+            store_activation(gradient + r * operation.output_stride, factor * (dy - mean_shift - xhat * mean_scale));
         }
     }
     // every lane has read the scale: only now may it change

@@ -46,13 +46,13 @@ fn tangent_forward(operation: Operation, agent: u32, unit: u32, lane: u32, throu
         }
         for (var r = finished_from(place); r < TILE_ROWS; r += finished_step(split)) {
             if place.row + r < rows {
-                let dz = along[r * TILE_COLUMNS + c] + parameters[bias + at];
-                let value = activations[slice + operation.forward + (place.row + r) * operation.forward_stride + at];
+                let dz = along[r * TILE_COLUMNS + c] + load_parameter(bias + at);
+                let value = load_activation(slice + operation.forward + (place.row + r) * operation.forward_stride + at);
                 var derivative = rectified_gradient(dz, value);
                 if through == SCALED_TANH {
-                    derivative = scaled_tanh_gradient(dz, value, parameters[bounds + at], parameters[bounds + operation.columns + at]);
+                    derivative = scaled_tanh_gradient(dz, value, load_parameter(bounds + at), load_parameter(bounds + operation.columns + at));
                 }
-                activations[slice + operation.output + (place.row + r) * operation.output_stride + at] = derivative;
+                store_activation(slice + operation.output + (place.row + r) * operation.output_stride + at, derivative);
             }
         }
     }
@@ -80,23 +80,23 @@ fn compatible_difference(operation: Operation, agent: u32, lane: u32) {
         let policy = slice + operation.extra + r * operation.extra_stride;
         var advantage = 0.0;
         for (var c = 0u; c < columns; c++) {
-            advantage += dot(activations[action + c] - activations[policy + c], activations[policy + columns + c]);
+            advantage += dot(load_activation(action + c) - load_activation(policy + c), load_activation(policy + columns + c));
         }
-        let value = advantage + activations[slice + operation.input + r * operation.input_stride].x;
-        let next_value = activations[slice + operation.forward + r * operation.forward_stride].x;
-        let reward = activations[at].x;
-        let terminated = activations[at].y;
+        let value = advantage + load_activation(slice + operation.input + r * operation.input_stride).x;
+        let next_value = load_activation(slice + operation.forward + r * operation.forward_stride).x;
+        let reward = load_activation(at).x;
+        let terminated = load_activation(at).y;
         let td_target = reward + select(gamma * next_value, 0.0, terminated != 0.0);
         let td_error = td_target - value;
-        activations[at] = vec4f(reward, terminated, td_target, td_error);
-        activations[slice + operation.output + r * operation.output_stride] = vec4f(-td_error * count, 0.0, 0.0, 0.0);
+        store_activation(at, vec4f(reward, terminated, td_target, td_error));
+        store_activation(slice + operation.output + r * operation.output_stride, vec4f(-td_error * count, 0.0, 0.0, 0.0));
         for (var c = 0u; c < columns; c++) {
-            let mu = activations[policy + c];
-            let scale = parameters[bounds + c];
-            let centre = parameters[bounds + columns + c];
-            let ascent = activations[policy + columns + c];
-            activations[policy + 2u * columns + c] = scaled_tanh_gradient(-count * ascent, mu, scale, centre);
-            activations[policy + 3u * columns + c] = scaled_tanh_gradient(-count * td_error * (activations[action + c] - mu), mu, scale, centre);
+            let mu = load_activation(policy + c);
+            let scale = load_parameter(bounds + c);
+            let centre = load_parameter(bounds + columns + c);
+            let ascent = load_activation(policy + columns + c);
+            store_activation(policy + 2u * columns + c, scaled_tanh_gradient(-count * ascent, mu, scale, centre));
+            store_activation(policy + 3u * columns + c, scaled_tanh_gradient(-count * td_error * (load_activation(action + c) - mu), mu, scale, centre));
         }
         sums = vec4f(sums.xyz + vec3f(td_error * td_error, value, abs(td_error)), max(sums.w, value));
     }

@@ -39,16 +39,16 @@ fn backward_tile(operation: Operation, agent: u32, rows: u32, end: u32, split: u
             if place.row + r < rows && at < end {
                 var gradient = finished(r, c);
                 if through == RECTIFIED {
-                    gradient = rectified_gradient(gradient, activations[slice + operation.forward + (place.row + r) * operation.forward_stride + at]);
+                    gradient = rectified_gradient(gradient, load_activation(slice + operation.forward + (place.row + r) * operation.forward_stride + at));
                 }
                 if through == SCALED_TANH {
-                    activations[slice + operation.extra + (place.row + r) * operation.extra_stride + at] = gradient;
-                    let action = activations[slice + operation.forward + (place.row + r) * operation.forward_stride + at];
-                    let scale = parameters[weights + operation.norm + at];
-                    let centre = parameters[weights + operation.norm + operation.columns + at];
+                    store_activation(slice + operation.extra + (place.row + r) * operation.extra_stride + at, gradient);
+                    let action = load_activation(slice + operation.forward + (place.row + r) * operation.forward_stride + at);
+                    let scale = load_parameter(weights + operation.norm + at);
+                    let centre = load_parameter(weights + operation.norm + operation.columns + at);
                     gradient = scaled_tanh_gradient(gradient, action, scale, centre);
                 }
-                activations[slice + operation.output + (place.row + r) * operation.output_stride + at] = gradient;
+                store_activation(slice + operation.output + (place.row + r) * operation.output_stride + at, gradient);
             }
         }
     }
@@ -68,8 +68,7 @@ fn dense_backward_input_normalised(operation: Operation, agent: u32, unit: u32, 
         }
     }
     // dy of the strip, written by other invocations of this workgroup, is summed from here on
-    storageBarrier();
-    workgroupBarrier();
+    memory_barrier();
     for (var c = 0u; c < strip_columns; c += WORKGROUP_SIZE) {
         normalise_columns_backward(operation, agent, lane, first_column + c, min(WORKGROUP_SIZE, strip_columns - c));
     }

@@ -40,12 +40,12 @@ fn dense_forward(operation: Operation, agent: u32, unit: u32, lane: u32, activat
         if at >= operation.columns {
             continue;
         }
-        let bias = parameters[weights + operation.bias + at];
+        let bias = load_parameter(weights + operation.bias + at);
         var scale = vec4f(1.0);
         var centre = vec4f(0.0);
         if activation == SCALED_TANH {
-            scale = parameters[weights + operation.norm + at];
-            centre = parameters[weights + operation.norm + operation.columns + at];
+            scale = load_parameter(weights + operation.norm + at);
+            centre = load_parameter(weights + operation.norm + operation.columns + at);
         }
         if normalise {
             scale = running_scale(operation, weights, at);
@@ -57,7 +57,7 @@ fn dense_forward(operation: Operation, agent: u32, unit: u32, lane: u32, activat
                 if normalise {
                     z = fma(scale, z, centre);
                 }
-                activations[output + (place.row + r) * operation.output_stride + at] = activate(z, activation, scale, centre);
+                store_activation(output + (place.row + r) * operation.output_stride + at, activate(z, activation, scale, centre));
             }
         }
     }
@@ -82,14 +82,13 @@ fn dense_forward_normalised(operation: Operation, agent: u32, unit: u32, lane: u
         for (var c = 0u; c < TILE_COLUMNS; c++) {
             for (var r = finished_from(place); r < TILE_ROWS; r += finished_step(split)) {
                 if place.row + r < rows && place.column + c < first_column + strip_columns {
-                    activations[normalised + (place.row + r) * operation.normalised_stride + place.column + c] = finished(r, c);
+                    store_activation(normalised + (place.row + r) * operation.normalised_stride + place.column + c, finished(r, c));
                 }
             }
         }
     }
     // the strip's products, written by other invocations of this workgroup, are read from here on
-    storageBarrier();
-    workgroupBarrier();
+    memory_barrier();
     for (var c = 0u; c < strip_columns; c += WORKGROUP_SIZE) {
         normalise_columns(operation, agent, lane, first_column + c, min(WORKGROUP_SIZE, strip_columns - c), normalised, operation.normalised_stride, true);
     }

@@ -10,8 +10,7 @@ fn run(first: u32, count: u32, agent: u32, lane: u32) {
             execute(operation, agent, unit, lane);
         }
         if operation.ends_level != 0u {
-            storageBarrier();
-            workgroupBarrier();
+            memory_barrier();
         }
     }
 }

@@ -34,11 +34,11 @@ fn temporal_difference(operation: Operation, agent: u32, lane: u32) {
     var sums = vec4f(0.0, 0.0, 0.0, LOWEST);
     for (var r = lane; r < rows; r += WORKGROUP_SIZE) {
         let at = slice + operation.statistics + r;
-        let value = activations[slice + operation.input + r * operation.input_stride].x;
-        let next_value = activations[slice + operation.forward + r * operation.forward_stride].x;
-        let difference = temporal_difference_of(activations[at], value, next_value, gamma);
-        activations[at] = difference;
-        activations[slice + operation.output + r * operation.output_stride] = value_gradient(operation, difference.w, count);
+        let value = load_activation(slice + operation.input + r * operation.input_stride).x;
+        let next_value = load_activation(slice + operation.forward + r * operation.forward_stride).x;
+        let difference = temporal_difference_of(load_activation(at), value, next_value, gamma);
+        store_activation(at, difference);
+        store_activation(slice + operation.output + r * operation.output_stride, value_gradient(operation, difference.w, count));
         sums = add_difference(sums, difference.w, value);
     }
     measure_critic(agent, reduce_workgroup(sums, lane), count, lane);
@@ -88,8 +88,8 @@ fn critic_loss(operation: Operation, agent: u32, lane: u32) {
     let slice = agent * sizes.activations_stride;
     var sums = vec4f(0.0, 0.0, 0.0, LOWEST);
     for (var r = lane; r < rows; r += WORKGROUP_SIZE) {
-        let td_error = activations[slice + operation.statistics + r].w;
-        sums = add_difference(sums, td_error, activations[slice + operation.input + r * operation.input_stride].x);
+        let td_error = load_activation(slice + operation.statistics + r).w;
+        sums = add_difference(sums, td_error, load_activation(slice + operation.input + r * operation.input_stride).x);
     }
     let totals = reduce_workgroup(sums, lane);
     if lane == 0u && agent_states[agent].halted == 0u {
@@ -104,7 +104,7 @@ fn critic_loss(operation: Operation, agent: u32, lane: u32) {
 fn begin_if_learning(operation: Operation, agent: u32, lane: u32) {
     if lane == 0u {
         // nothing is wrong with the next minibatch so far
-        activations[agent * sizes.activations_stride + operation.extra] = vec4f();
+        store_activation(agent * sizes.activations_stride + operation.extra, vec4f());
         if agent_states[agent].halted == 0u {
             begin_update(agent);
         }
@@ -126,7 +126,7 @@ fn policy_objective(operation: Operation, agent: u32, lane: u32) {
     let slice = agent * sizes.activations_stride;
     let count = 1.0 / f32(max(rows, 1u));
     for (var r = lane; r < rows; r += WORKGROUP_SIZE) {
-        activations[slice + operation.output + r * operation.output_stride] = vec4f(-count, 0.0, 0.0, 0.0);
+        store_activation(slice + operation.output + r * operation.output_stride, vec4f(-count, 0.0, 0.0, 0.0));
     }
     actor_loss(operation, agent, lane);
 }
@@ -140,12 +140,12 @@ fn actor_loss(operation: Operation, agent: u32, lane: u32) {
     let count = 1.0 / f32(max(rows, 1u));
     var sums = vec4f();
     for (var r = lane; r < rows; r += WORKGROUP_SIZE) {
-        let value = activations[slice + operation.input + r * operation.input_stride].x;
+        let value = load_activation(slice + operation.input + r * operation.input_stride).x;
         var saturated = 0.0;
         for (var c = 0u; c < operation.columns; c++) {
-            let action = activations[slice + operation.forward + r * operation.forward_stride + c];
-            let scale = parameters[bounds + c];
-            let reach = abs(action - parameters[bounds + operation.columns + c]);
+            let action = load_activation(slice + operation.forward + r * operation.forward_stride + c);
+            let scale = load_parameter(bounds + c);
+            let reach = abs(action - load_parameter(bounds + operation.columns + c));
             saturated += dot(select(vec4f(), vec4f(1.0), reach > 0.99 * scale), vec4f(1.0));
         }
         sums += vec4f(value, saturated, 0.0, 0.0);

@@ -110,8 +110,7 @@ fn layered_or_chained(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_in
             execute(operation, workgroup.z, unit, lane);
         }
         if chain != 0u && operation.ends_level != 0u {
-            storageBarrier();
-            workgroupBarrier();
+            memory_barrier();
         }
     }
 }

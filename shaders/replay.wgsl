@@ -40,14 +40,19 @@ fn take_followed_actions(operation: Operation, agent: u32, unit: u32, lane: u32)
     }
     if same {
         let action = agent * sizes.activations_stride + operation.output + row * operation.output_stride;
-        for (var i = 0u; i < a; i++) {
-            scatter(action, i, replay[followed + o + i]);
-        }
+        copy_row(followed + o, a, action);
     }
 }
 
-fn scatter(base: u32, column: u32, value: f32) {
-    activations[base + column / 4u][column % 4u] = value;
+// `count` floats of the ring to the row of a matrix, whose padding stays zero.
+fn copy_row(source: u32, count: u32, row: u32) {
+    for (var first = 0u; first < count; first += 4u) {
+        var value = vec4f();
+        for (var i = 0u; i < min(4u, count - first); i++) {
+            value[i] = replay[source + first + i];
+        }
+        store_activation(row + first / 4u, value);
+    }
 }
 
 // The slot that a row of the minibatch comes from, of the `length` that are filled.
@@ -82,16 +87,11 @@ fn sample_minibatch(operation: Operation, agent: u32, unit: u32, lane: u32) {
     let action = slice + operation.normalised + row * operation.normalised_stride;
     let o = sizes.observation_size;
     let a = sizes.action_size;
-    for (var i = 0u; i < o; i++) {
-        let value = replay[from_address + i];
-        scatter(observation, i, value);
-        if operation.extra != NOWHERE {
-            scatter(slice + operation.extra + row * operation.extra_stride, i, value);
-        }
-        scatter(next_observation, i, replay[from_address + o + a + 2u + i]);
+    copy_row(from_address, o, observation);
+    if operation.extra != NOWHERE {
+        copy_row(from_address, o, slice + operation.extra + row * operation.extra_stride);
     }
-    for (var i = 0u; i < a; i++) {
-        scatter(action, i, replay[from_address + o + i]);
-    }
-    activations[slice + operation.statistics + row] = vec4f(replay[from_address + o + a], replay[from_address + o + a + 1u], 0.0, 0.0);
+    copy_row(from_address + o + a + 2u, o, next_observation);
+    copy_row(from_address + o, a, action);
+    store_activation(slice + operation.statistics + row, vec4f(replay[from_address + o + a], replay[from_address + o + a + 1u], 0.0, 0.0));
 }

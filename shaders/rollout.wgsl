@@ -38,9 +38,13 @@ fn store_state(address: u32, state: State) {
 fn store_observation(operation: Operation, agent: u32, lane: u32, observation: Observation) -> bool {
     let at = agent * sizes.activations_stride + operation.output + lane * operation.output_stride;
     var finite = true;
-    for (var i = 0u; i < OBSERVATION_SIZE; i++) {
-        scatter(at, i, observation[i]);
-        finite = finite && is_finite(observation[i]);
+    for (var first = 0u; first < OBSERVATION_SIZE; first += 4u) {
+        var value = vec4f();
+        for (var i = first; i < min(first + 4u, OBSERVATION_SIZE); i++) {
+            value[i - first] = observation[i];
+        }
+        store_activation(at + first / 4u, value);
+        finite = finite && all_finite(value);
     }
     return finite;
 }
@@ -85,8 +89,7 @@ fn step_environments(operation: Operation, agent: u32, lane: u32) {
             step_environment(operation, agent, e);
         }
     }
-    storageBarrier();
-    workgroupBarrier();
+    memory_barrier();
     if lane == 0u {
         if (operation.flags & EVALUATION) == 0u && agent_states[agent].halted == 0u {
             if atomicLoad(&sh_finished) != 0u {
@@ -114,9 +117,9 @@ fn step_environment(operation: Operation, agent: u32, e: u32) {
 
     var action: Action;
     for (var i = 0u; i < ACTION_SIZE; i++) {
-        let mu = activations[slice + operation.input + e * operation.input_stride + i / 4u][i % 4u];
-        let scale = parameters[bounds + i / 4u][i % 4u];
-        let centre = parameters[bounds + operation.columns + i / 4u][i % 4u];
+        let mu = load_activation(slice + operation.input + e * operation.input_stride + i / 4u)[i % 4u];
+        let scale = load_parameter(bounds + i / 4u)[i % 4u];
+        let centre = load_parameter(bounds + operation.columns + i / 4u)[i % 4u];
         var wanted = mu;
         if !evaluating {
             if step < sizes.random_steps {
@@ -154,7 +157,7 @@ fn step_environment(operation: Operation, agent: u32, e: u32) {
     if !evaluating {
         let observation = slice + operation.output + e * operation.output_stride;
         for (var i = 0u; i < OBSERVATION_SIZE; i++) {
-            replay[slot + i] = activations[observation + i / 4u][i % 4u];
+            replay[slot + i] = load_activation(observation + i / 4u)[i % 4u];
             replay[slot + OBSERVATION_SIZE + ACTION_SIZE + 2u + i] = next_observation[i];
         }
         replay[slot + OBSERVATION_SIZE + ACTION_SIZE] = result.reward;

@@ -18,5 +18,5 @@ fn soft_update(operation: Operation, agent: u32, unit: u32, lane: u32) {
     }
     let online = agent * sizes.parameters_stride + operation.weights + index;
     let blended = online + sizes.target_offset;
-    parameters[blended] = blend_target(parameters[online], parameters[blended], bitcast<f32>(operation.extra));
+    store_parameter(blended, blend_target(load_parameter(online), load_parameter(blended), bitcast<f32>(operation.extra)));
 }

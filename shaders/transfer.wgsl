@@ -56,7 +56,7 @@ fn gather_rows(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocatio
         for (var i = 0u; i < min(4u, transfer.columns - column); i++) {
             value[i] = outside_in[source + column + i];
         }
-        activations[to + column / 4u] = value;
+        store_activation(to + column / 4u, value);
     }
 }
 
@@ -69,7 +69,7 @@ fn scatter_rows(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocati
     let source = workgroup.z * transfer.inside_agent_stride + transfer.inside + row * transfer.inside_stride;
     let to = transfer.offset + workgroup.z * transfer.agent_stride + row * transfer.stride;
     for (var i = 0u; i < transfer.columns; i++) {
-        outside_out[to + i] = activations[source + i / 4u][i % 4u];
+        outside_out[to + i] = load_activation(source + i / 4u)[i % 4u];
     }
 }
 
@@ -89,9 +89,9 @@ fn explore_rows(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocati
     let key = vec2u(hyper_parameters[agent].seed_low, hyper_parameters[agent].seed_high);
     let step = agent_states[agent].steps;
     for (var i = 0u; i < transfer.columns; i++) {
-        let scale = parameters[bounds + i / 4u][i % 4u];
-        let centre = parameters[bounds + (transfer.columns + 3u) / 4u + i / 4u][i % 4u];
-        var wanted = activations[source + i / 4u][i % 4u];
+        let scale = load_parameter(bounds + i / 4u)[i % 4u];
+        let centre = load_parameter(bounds + (transfer.columns + 3u) / 4u + i / 4u)[i % 4u];
+        var wanted = load_activation(source + i / 4u)[i % 4u];
         if step < sizes.random_steps {
             let bits = philox(vec4u(step, row, PURPOSE_RANDOM_ACTION, i), key);
             wanted = fma(scale, 2.0 * uniform_from_bits(bits.x) - 1.0, centre);

@@ -7,6 +7,7 @@ use crate::population::{Population, environment_stride};
 use crate::program::Program;
 use crate::rollout::Rollout;
 use crate::trainer::Trainer;
+use crate::vectors::Vectors;
 use bytemuck::Zeroable;
 
 /// The returns of one agent's evaluation episodes.
@@ -156,12 +157,14 @@ impl<'a> Stage<'a> {
         let step = rollout.steps.schedule(&mut table, &population.kernels);
         let (device, queue) = (&population.device, &population.queue);
         let stride = environment_stride(&population.environment);
-        let each = |floats: u64, what| storage(device, what, 4 * floats * u64::from(agents), "evaluate fewer agents at once");
+        let fewer = "evaluate fewer agents at once";
+        let each = |floats: u64, what| storage(device, what, 4 * floats * u64::from(agents), fewer);
+        let vectors = |vec4s: u32, what| Vectors::new(device, population.kernels.medium(), what, 16 * u64::from(vec4s * agents), fewer);
         let buffers = RoleBuffers {
             parameters: population.memory.buffers.parameters.clone(),
             hyper_parameters: population.memory.buffers.hyper_parameters.clone(),
-            moments: each(4, "evaluation moments")?,
-            activations: each(4 * u64::from(activations), "evaluation activations")?,
+            moments: vectors(1, "evaluation moments")?,
+            activations: vectors(activations, "evaluation activations")?,
             replay: each(4, "evaluation replay")?,
             environments: each(u64::from(stride) * u64::from(environments), "evaluation environments")?,
             agent_states: each(size_of::<AgentState>() as u64 / 4, "evaluation counters")?,

@@ -6,6 +6,7 @@ use crate::memory::{AgentState, read_blocking};
 use crate::network::Network;
 use crate::population::{Options, Population};
 use crate::program::Matrix;
+use crate::vectors::{Source, Vectors};
 use crate::{BatchNorm, Config, Environment, Gpu, HyperParameters, Plan, Statistics, Tile};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -205,8 +206,8 @@ impl<'a> Replayed<'a> {
         self.population.queue.submit([encoder.finish()]);
     }
 
-    fn read<T: bytemuck::Pod>(&self, buffer: &wgpu::Buffer, start: u64, bytes: u64) -> Vec<T> {
-        read_blocking(&self.population.device, &self.population.queue, buffer, start..start + bytes).expect("a readable buffer")
+    fn read<T: bytemuck::Pod>(&self, source: &impl Source, start: u64, bytes: u64) -> Vec<T> {
+        read_blocking(&self.population.device, &self.population.queue, source, start..start + bytes).expect("a readable buffer")
     }
 
     fn compare(&self, number: usize, recorded: &Recorded) {
@@ -217,7 +218,8 @@ impl<'a> Replayed<'a> {
         let states: Vec<AgentState> = self.read(&buffers.agent_states, 0, size_of::<AgentState>() as u64 * u64::from(AGENTS));
         for agent in 0..AGENTS {
             let label = |stage: &str| format!("{}, update {}, agent {agent}: {stage}", self.label, number + 1);
-            let slice = |buffer, stride: u32| self.read::<f32>(buffer, u64::from(agent) * 16 * u64::from(stride), 16 * u64::from(stride));
+            let slice =
+                |held: &Vectors, stride: u32| self.read::<f32>(held, u64::from(agent) * 16 * u64::from(stride), 16 * u64::from(stride));
             let activations = slice(&buffers.activations, sizes.activations_stride);
             let moments = slice(&buffers.moments, sizes.moments_stride);
             let parameters = slice(&buffers.parameters, sizes.parameters_stride);

@@ -2,6 +2,7 @@
 //! this module.
 
 use crate::error::{Error, Result};
+use crate::kernels::Tile;
 use std::sync::{Arc, Mutex};
 
 /// What to install where there is no adapter.
@@ -56,7 +57,7 @@ impl Gpu {
         let info = adapter.get_info();
         let features = match limits {
             Some(_) => wgpu::Features::empty(),
-            None => adapter.features() & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SUBGROUP),
+            None => adapter.features() & (wgpu::Features::TIMESTAMP_QUERY | Tile::FEATURES),
         };
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("ddpg-wgpu"),

@@ -143,21 +143,23 @@ impl Population {
         let step = Transfer { counts_step: 1, ..Transfer::zeroed() };
         let movers = self.kernels.movers()?;
         let inside = &self.memory.buffers;
-        let sizes = &self.memory.uniform;
+        let whole = wgpu::Buffer::as_entire_binding;
+        let (sizes, states) = ((0, whole(&self.memory.uniform)), (8, whole(&inside.agent_states)));
+        let activations = (5, inside.activations.binding());
         let explored = [
-            (0, sizes),
-            (2, &inside.hyper_parameters),
-            (3, &inside.parameters),
-            (5, &inside.activations),
-            (7, &inside.environments),
-            (8, &inside.agent_states),
-            (OUT, &actions),
+            sizes.clone(),
+            (2, whole(&inside.hyper_parameters)),
+            (3, inside.parameters.binding()),
+            activations.clone(),
+            (7, whole(&inside.environments)),
+            states.clone(),
+            (OUT, whole(&actions)),
         ];
         Ok(ActionMoves {
-            gather: movers.bind(&self.queue, Mover::Gather, inward, agents, &[(5, &inside.activations), (IN, &observations)]),
-            scatter: movers.bind(&self.queue, Mover::Scatter, outward, agents, &[(5, &inside.activations), (OUT, &actions)]),
+            gather: movers.bind(&self.queue, Mover::Gather, inward, agents, &[activations.clone(), (IN, whole(&observations))]),
+            scatter: movers.bind(&self.queue, Mover::Scatter, outward, agents, &[activations, (OUT, whole(&actions))]),
             explore: movers.bind(&self.queue, Mover::Explore, outward, agents, &explored),
-            advance: movers.bind(&self.queue, Mover::Advance, step, agents, &[(0, sizes), (8, &inside.agent_states)]),
+            advance: movers.bind(&self.queue, Mover::Advance, step, agents, &[sizes, states]),
             observations,
             actions,
         })
@@ -197,9 +199,10 @@ impl Population {
         let columns = transition_stride(&self.environment);
         let transfer = Transfer { rows: count, columns, stride: columns, agent_stride: columns * count, ..Transfer::zeroed() };
         let (movers, agents, inside) = (self.kernels.movers()?, self.config.agents, &self.memory.buffers);
-        let states = (8, &inside.agent_states);
-        let sizes = (0, &self.memory.uniform);
-        let push = movers.bind(&self.queue, Mover::Push, transfer, agents, &[sizes, (6, &inside.replay), states, (IN, &inbox)]);
+        let whole = wgpu::Buffer::as_entire_binding;
+        let (sizes, states) = ((0, whole(&self.memory.uniform)), (8, whole(&inside.agent_states)));
+        let pushed = [sizes.clone(), (6, whole(&inside.replay)), states.clone(), (IN, whole(&inbox))];
+        let push = movers.bind(&self.queue, Mover::Push, transfer, agents, &pushed);
         let advance = movers.bind(&self.queue, Mover::Advance, transfer, agents, &[sizes, states]);
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("push") });
         {
@@ -229,7 +232,8 @@ impl Population {
         guarded(&self.device, || {
             let inside = &self.memory.buffers;
             let buffers = [(0, &self.memory.uniform), (2, &inside.hyper_parameters), (7, &inside.environments), (8, &inside.agent_states)];
-            let end = self.kernels.movers()?.bind(&self.queue, Mover::EndEpisode, transfer, 1, &buffers);
+            let bound = buffers.map(|(binding, buffer)| (binding, buffer.as_entire_binding()));
+            let end = self.kernels.movers()?.bind(&self.queue, Mover::EndEpisode, transfer, 1, &bound);
             let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("end of an episode") });
             end.record(&mut encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes: None }));
             self.queue.submit([encoder.finish()]);

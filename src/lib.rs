@@ -90,6 +90,7 @@ mod trainer;
 mod trajectory;
 mod transfer;
 mod tune;
+mod vectors;
 
 #[cfg(feature = "checkpoint")]
 pub use checkpoint::Snapshot;

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::kernels::Kernels;
 use crate::plan::{DispatchEntry, dispatch_table, entry_binding};
 use crate::program::{MOST_OPERATIONS, Operation};
+use crate::vectors::{Source, Vectors};
 use bytemuck::{Pod, Zeroable};
 use std::ops::Range;
 
@@ -76,13 +77,13 @@ pub struct AgentState {
     pub log_steps: [u32; EPISODE_LOG],
 }
 
-/// One of the role buffers.
+/// What the kernels read and write, a role each.
 #[derive(Debug, Clone)]
 pub(crate) struct RoleBuffers {
-    pub parameters: wgpu::Buffer,
+    pub parameters: Vectors,
     pub hyper_parameters: wgpu::Buffer,
-    pub moments: wgpu::Buffer,
-    pub activations: wgpu::Buffer,
+    pub moments: Vectors,
+    pub activations: Vectors,
     pub replay: wgpu::Buffer,
     pub environments: wgpu::Buffer,
     pub agent_states: wgpu::Buffer,
@@ -99,12 +100,16 @@ pub(crate) struct Memory {
     pub uniform: wgpu::Buffer,
 }
 
+/// A size for people.
+pub(crate) fn mebibytes(bytes: u64) -> String {
+    format!("{bytes} bytes ({:.1} MiB)", bytes as f64 / f64::from(1 << 20))
+}
+
 /// Creates a zeroed storage buffer, refusing what one binding of this device cannot hold.
 pub(crate) fn storage(device: &wgpu::Device, what: &str, bytes: u64, remedy: &str) -> Result<wgpu::Buffer> {
     let limits = device.limits();
     let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
     if bytes > most {
-        let mebibytes = |bytes: u64| format!("{bytes} bytes ({:.1} MiB)", bytes as f64 / f64::from(1 << 20));
         return Err(Error::Limit {
             what: what.into(),
             needed: mebibytes(bytes),
@@ -170,18 +175,17 @@ impl Memory {
         let entries: Vec<_> = (0..operations.len() as u32).map(|first| DispatchEntry { first, ..DispatchEntry::zeroed() }).collect();
         let (dispatches, _) = dispatch_table(device, queue, &entries);
         let bound = [
-            &uniform,
-            &table,
-            &buffers.hyper_parameters,
-            &buffers.parameters,
-            &buffers.moments,
-            &buffers.activations,
-            &buffers.replay,
-            &buffers.environments,
-            &buffers.agent_states,
+            uniform.as_entire_binding(),
+            table.as_entire_binding(),
+            buffers.hyper_parameters.as_entire_binding(),
+            buffers.parameters.binding(),
+            buffers.moments.binding(),
+            buffers.activations.binding(),
+            buffers.replay.as_entire_binding(),
+            buffers.environments.as_entire_binding(),
+            buffers.agent_states.as_entire_binding(),
         ];
-        let entries: Vec<_> =
-            (0u32..).zip(bound).map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() }).collect();
+        let entries: Vec<_> = (0u32..).zip(bound).map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }).collect();
         let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("memory"),
             layout: &kernels.memory_layout,
@@ -196,16 +200,11 @@ impl Memory {
     }
 }
 
-/// Copies `range` (bytes) of `buffer` to the host, waiting for the device.
+/// Copies `range` (bytes) of `source` to the host, waiting for the device.
 ///
 /// # Errors
 /// [`Error::Gpu`] where the device is lost or the copy cannot be mapped.
-pub(crate) fn read_blocking<T: Pod>(
-    device: &wgpu::Device,
-    queue: &wgpu::Queue,
-    buffer: &wgpu::Buffer,
-    range: Range<u64>,
-) -> Result<Vec<T>> {
+pub(crate) fn read_blocking<T: Pod>(device: &wgpu::Device, queue: &wgpu::Queue, source: &impl Source, range: Range<u64>) -> Result<Vec<T>> {
     let size = range.end - range.start;
     let staging = device.create_buffer(&wgpu::BufferDescriptor {
         label: Some("readback"),
@@ -214,7 +213,7 @@ pub(crate) fn read_blocking<T: Pod>(
         mapped_at_creation: false,
     });
     let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("readback") });
-    encoder.copy_buffer_to_buffer(buffer, range.start, &staging, 0, size);
+    source.record_copy(&mut encoder, range, &staging, 0);
     queue.submit([encoder.finish()]);
     let (sender, receiver) = std::sync::mpsc::channel();
     staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {

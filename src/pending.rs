@@ -1,6 +1,7 @@
 //! Numbers on their way from the device to the host, without anybody waiting.
 
 use crate::error::{Error, Result};
+use crate::vectors::Source;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -69,7 +70,7 @@ impl<T> Pending<T> {
     pub(crate) fn record(
         device: &wgpu::Device,
         encoder: &mut wgpu::CommandEncoder,
-        source: &wgpu::Buffer,
+        source: &impl Source,
         range: Range<u64>,
         decode: impl FnOnce(&[u8]) -> Result<T> + Send + Sync + 'static,
     ) -> Self {
@@ -80,7 +81,7 @@ impl<T> Pending<T> {
             usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        encoder.copy_buffer_to_buffer(source, range.start, &buffer, 0, size);
+        source.record_copy(encoder, range, &buffer, 0);
         let shared = Arc::<Mutex<State>>::default();
         let completion = Completion(shared.clone());
         encoder.map_buffer_on_submit(&buffer, wgpu::MapMode::Read, .., move |mapped| {

@@ -10,6 +10,7 @@ use crate::network::{Activations, Allocator, Builder, Mode, Pass, vec4s};
 use crate::population::Population;
 use crate::program::{Matrix, Program, Steps};
 use crate::transfer::{IN, Move, Mover, OUT, Transfer};
+use crate::vectors::Vectors;
 use bytemuck::Zeroable;
 use std::sync::Arc;
 
@@ -63,7 +64,7 @@ pub struct Policy {
     pub(crate) queue: wgpu::Queue,
     kernels: Arc<Kernels>,
     pub(crate) networks: Networks,
-    pub(crate) parameters: wgpu::Buffer,
+    pub(crate) parameters: Vectors,
     /// vec4s before the agent's own parameters.
     pub(crate) first: u32,
     pub(crate) epsilon: f32,
@@ -137,9 +138,9 @@ impl Policy {
         Ok(Self {
             device: device.clone(),
             queue: queue.clone(),
+            parameters: Vectors::filled(device, queue, grid.medium(), "the parameters of a policy", parameters)?,
             kernels: Arc::new(Kernels::new(device, environment, grid)?),
             networks: Networks::new(config, environment),
-            parameters: filled(device, queue, "policy", wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC, parameters),
             first: 0,
             epsilon: config.batch_norm_epsilon,
         })
@@ -211,8 +212,8 @@ impl Policy {
         let buffers = RoleBuffers {
             parameters: self.parameters.clone(),
             hyper_parameters: filled(device, queue, "unused", wgpu::BufferUsages::STORAGE, &[RawHyperParameters::zeroed()]),
-            moments: unused("unused moments")?,
-            activations: storage(device, "the activations of an inference", layout, smaller)?,
+            moments: Vectors::new(device, self.kernels.medium(), "unused moments", 16, smaller)?,
+            activations: Vectors::new(device, self.kernels.medium(), "the activations of an inference", layout, smaller)?,
             replay: unused("unused replay")?,
             environments: unused("unused environments")?,
             agent_states: storage(device, "unused counters", size_of::<AgentState>() as u64, smaller)?,
@@ -228,7 +229,7 @@ impl Policy {
         };
         let memory = Memory::new(device, queue, &self.kernels, sizes, &table, buffers)?;
         let movers = self.kernels.movers()?;
-        let inside = &memory.buffers.activations;
+        let inside = || (5, memory.buffers.activations.binding());
         let between = |matrix: Matrix, outside: Rows<'_>, columns, first: u32| Transfer {
             rows: rows.min(count - first),
             columns,
@@ -244,8 +245,8 @@ impl Policy {
                 let gather = between(pass.observation, observations, self.observation_size(), first);
                 let scatter = between(pass.action, actions, self.action_size(), first);
                 (
-                    movers.bind(queue, Mover::Gather, gather, 1, &[(5, inside), (IN, observations.buffer)]),
-                    movers.bind(queue, Mover::Scatter, scatter, 1, &[(5, inside), (OUT, actions.buffer)]),
+                    movers.bind(queue, Mover::Gather, gather, 1, &[inside(), (IN, observations.buffer.as_entire_binding())]),
+                    movers.bind(queue, Mover::Scatter, scatter, 1, &[inside(), (OUT, actions.buffer.as_entire_binding())]),
                 )
             })
             .collect();

@@ -16,6 +16,7 @@ use crate::plan::{self, Iteration, Iterator, Plan};
 use crate::program::{Access, Operation, Program, Step, Steps};
 use crate::random::Philox;
 use crate::rollout::Rollout;
+use crate::vectors::Vectors;
 use bytemuck::Zeroable;
 use std::sync::Arc;
 
@@ -184,7 +185,7 @@ impl Population {
             Iterator::new(device, queue, &kernels, &programs.rollout, &programs.learn, kinds)
         });
         let sizes = sizes(config, environment, &networks, activations.used, options);
-        let buffers = allocate(device, queue, config, &sizes, &hyper_parameters)?;
+        let buffers = allocate(device, queue, &kernels, config, &sizes, &hyper_parameters)?;
         let memory = Memory::new(device, queue, &kernels, sizes, &table, buffers)?;
         let mut population = Self {
             device: device.clone(),
@@ -221,7 +222,7 @@ impl Population {
         let states = vec![state; self.config.agents as usize];
         self.queue.write_buffer(&self.memory.buffers.agent_states, 0, bytemuck::cast_slice(&states));
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("restart") });
-        encoder.clear_buffer(&self.memory.buffers.moments, 0, None);
+        self.memory.buffers.moments.clear(&self.queue, &mut encoder);
         {
             let mut pass = self.begin(&mut encoder);
             self.record(&self.programs.reset, &mut pass);
@@ -274,7 +275,7 @@ impl Population {
     /// The online half, then the target half, of one agent's parameters (floats, padded).
     pub(crate) fn write_parameters(&self, agent: usize, parameters: &[f32]) {
         let stride = 16 * u64::from(self.memory.sizes.parameters_stride);
-        self.queue.write_buffer(&self.memory.buffers.parameters, agent as u64 * stride, bytemuck::cast_slice(parameters));
+        self.memory.buffers.parameters.write(&self.queue, agent as u64 * stride, parameters);
     }
 
     /// A compute pass over this population's memory.
@@ -517,6 +518,7 @@ pub(crate) fn sizes(config: &Config, environment: &Environment, networks: &Netwo
 fn allocate(
     device: &wgpu::Device,
     queue: &wgpu::Queue,
+    kernels: &Kernels,
     config: &Config,
     sizes: &Sizes,
     hyper_parameters: &[HyperParameters],
@@ -530,16 +532,12 @@ fn allocate(
     let replay = format!("use a replay_capacity of at most {most}, or fewer agents");
     let replay_bytes = agents * transition * u64::from(config.replay_capacity);
     let raw: Vec<_> = hyper_parameters.iter().map(HyperParameters::raw).collect();
+    let vectors = |what: &str, each, remedy| Vectors::new(device, kernels.medium(), &with(what), of(each, 16), remedy);
     Ok(RoleBuffers {
         replay: storage(device, &with(&format!("a replay ring of {} transitions", config.replay_capacity)), replay_bytes, &replay)?,
-        parameters: storage(device, &with("the parameters"), of(sizes.parameters_stride, 16), smaller)?,
-        moments: storage(device, &with("Adam's moments"), of(sizes.moments_stride, 16), smaller)?,
-        activations: storage(
-            device,
-            &with("the activations"),
-            of(sizes.activations_stride, 16),
-            "use fewer agents, a smaller batch or fewer environments",
-        )?,
+        parameters: vectors("the parameters", sizes.parameters_stride, smaller)?,
+        moments: vectors("Adam's moments", sizes.moments_stride, smaller)?,
+        activations: vectors("the activations", sizes.activations_stride, "use fewer agents, a smaller batch or fewer environments")?,
         environments: storage(
             device,
             &with("the environments"),

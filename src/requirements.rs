@@ -21,15 +21,15 @@ pub fn required_features() -> wgpu::Features {
     wgpu::Features::empty()
 }
 
-/// Features that are used where a device has them: subgroups (faster products on software drivers) and timestamps (a
-/// [`Pacer`](crate::Pacer) then measures the device's own time). Ask for those of them that the adapter offers.
+/// Features that are used where a device has them: subgroups and textures that kernels both read and write (several times
+/// the speed on software drivers), and timestamps (a [`Pacer`](crate::Pacer) then measures the device's own time). Ask for those of them that the adapter offers.
 ///
 /// ```
 /// use ddpg_wgpu::{optional_features, wgpu};
 /// assert!(optional_features().contains(wgpu::Features::TIMESTAMP_QUERY));
 /// ```
 pub fn optional_features() -> wgpu::Features {
-    wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY
+    Tile::FEATURES | wgpu::Features::TIMESTAMP_QUERY
 }
 
 /// The limits that a population of `config` in `environment` needs: WebGPU's defaults, raised only where a buffer is

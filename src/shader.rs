@@ -3,6 +3,7 @@
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::kernels::{Kinds, Tile};
+use crate::vectors::Medium;
 
 /// The crate's own WGSL, in no particular order: declarations may come in any.
 const FILES: [(&str, &str); 15] = [
@@ -25,6 +26,14 @@ const FILES: [(&str, &str); 15] = [
 
 const PROGRAM: [(&str, &str); 2] =
     [("program.wgsl", include_str!("../shaders/program.wgsl")), ("fused.wgsl", include_str!("../shaders/fused.wgsl"))];
+
+/// What parameters, moments and activations are in.
+fn memory_file(medium: Medium) -> (&'static str, &'static str) {
+    match medium {
+        Medium::Buffer => ("shared/memory_buffer.wgsl", include_str!("../shaders/shared/memory_buffer.wgsl")),
+        Medium::Texture => ("shared/memory_texture.wgsl", include_str!("../shaders/shared/memory_texture.wgsl")),
+    }
+}
 
 /// The register tile, and what only it is used with.
 fn tile_files(tile: Tile) -> &'static [(&'static str, &'static str)] {
@@ -51,7 +60,8 @@ pub(crate) struct Assembled {
 /// # Errors
 /// [`Error::Shader`] naming file and line, in the environment's own source where the mistake is there.
 pub(crate) fn assemble(environment: &Environment, tile: Tile) -> Result<Assembled> {
-    let assembled = Assembled::new(environment, FILES.into_iter().chain(tile_files(tile).iter().copied()).chain(PROGRAM));
+    let tile_files = [memory_file(tile.medium())].into_iter().chain(tile_files(tile).iter().copied());
+    let assembled = Assembled::new(environment, FILES.into_iter().chain(tile_files).chain(PROGRAM));
     assembled.validate(&assembled.parse()?, capabilities(tile))?;
     Ok(assembled)
 }
@@ -83,7 +93,8 @@ fn function_of_kinds(source: &str, signature: &str, kinds: Kinds) -> String {
 
 /// The environment and what it may use, without the code that calls it; not yet parsed. `more` is joined to it.
 pub(crate) fn assemble_uncalled(environment: &Environment, more: (&'static str, &'static str)) -> Assembled {
-    Assembled::new(environment, FILES.into_iter().filter(|(name, _)| OFFERED.contains(name)).chain([more]))
+    let offered = FILES.into_iter().filter(|(name, _)| OFFERED.contains(name));
+    Assembled::new(environment, offered.chain([memory_file(Medium::Buffer), more]))
 }
 
 /// The module that steps environments alone, parsed and validated.
@@ -103,11 +114,11 @@ const OFFERED: [&str; 3] = ["shared/bindings.wgsl", "shared/math.wgsl", "shared/
 ///
 /// # Errors
 /// [`Error::Shader`] naming file and line.
-pub(crate) fn assemble_transfer() -> Result<String> {
+pub(crate) fn assemble_transfer(medium: Medium) -> Result<String> {
     const NEEDED: [&str; 6] =
         ["shared/bindings.wgsl", "shared/math.wgsl", "shared/philox.wgsl", "exploration.wgsl", "replay.wgsl", "transfer.wgsl"];
     let transfer = ("transfer.wgsl", include_str!("../shaders/transfer.wgsl"));
-    let files = FILES.into_iter().chain([transfer]).filter(|(file, _)| NEEDED.contains(file));
+    let files = FILES.into_iter().chain([transfer]).filter(|(file, _)| NEEDED.contains(file)).chain([memory_file(medium)]);
     let assembled = Assembled::of_files(files);
     assembled.validate(&assembled.parse()?, capabilities(Tile::Portable))?;
     Ok(assembled.source)

@@ -6,6 +6,7 @@ use crate::memory::{AgentState, read_blocking};
 use crate::network::Network;
 use crate::population::{Options, Population};
 use crate::program::Matrix;
+use crate::vectors::Source;
 use crate::{Algorithm, Config, Environment, Exploration, HyperParameters, Minibatch, Preset, Tile};
 use rand::RngExt;
 
@@ -196,8 +197,8 @@ impl Trial {
         self.read(&self.population.memory.buffers.parameters, agent as u64 * bytes, bytes)
     }
 
-    fn read(&self, buffer: &wgpu::Buffer, start: u64, bytes: u64) -> Vec<f32> {
-        read_blocking(&self.population.device, &self.population.queue, buffer, start..start + bytes).expect("a readable buffer")
+    fn read(&self, source: &impl Source, start: u64, bytes: u64) -> Vec<f32> {
+        read_blocking(&self.population.device, &self.population.queue, source, start..start + bytes).expect("a readable buffer")
     }
 
     /// What an update left in `matrix`, `width` floats from `component` of every row.

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::{EPISODE_RETURN, FINISHED_LENGTH, Stage};
 use crate::memory::{read_blocking, storage};
 use crate::trainer::Trainer;
+use crate::vectors::Source;
 
 /// One episode of one agent's policy, without noise: the states it met and the actions it took in them.
 ///
@@ -56,7 +57,8 @@ impl Trainer {
         let agents = population.config.agents as usize;
         let action = stage.rollout.action;
         // each step: every environment of every agent, then every agent's actions
-        let (environments, actions) = (agents * stage.floats(), 4 * (action.stride * episodes) as usize);
+        // whole vec4s, as copies of activations want it
+        let (environments, actions) = ((agents * stage.floats()).next_multiple_of(4), 4 * (action.stride * episodes) as usize);
         let step_floats = environments + agents * actions;
         let bytes = 4 * step_floats as u64 * u64::from(stage.limit);
         let recording = storage(&population.device, "the recorded episodes", bytes, "record fewer episodes or agents at once")?;
@@ -71,7 +73,7 @@ impl Trainer {
             for agent in 0..agents as u64 {
                 let from = agent * slice + 16 * u64::from(action.offset);
                 let to = at + 4 * environments as u64 + agent * 4 * actions as u64;
-                encoder.copy_buffer_to_buffer(&buffers.activations, from, &recording, to, 4 * actions as u64);
+                buffers.activations.record_copy(&mut encoder, from..from + 4 * actions as u64, &recording, to);
             }
         }
         population.queue.submit([encoder.finish()]);

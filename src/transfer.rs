@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::memory::filled;
+use crate::vectors::Medium;
 use bytemuck::{Pod, Zeroable};
 
 /// Twin of `struct Transfer` in `shaders/transfer.wgsl`.
@@ -62,8 +63,8 @@ pub(crate) struct Move {
 }
 
 impl Movers {
-    pub fn new(device: &wgpu::Device) -> Result<Self> {
-        let source = crate::shader::assemble_transfer()?;
+    pub fn new(device: &wgpu::Device, medium: Medium) -> Result<Self> {
+        let source = crate::shader::assemble_transfer(medium)?;
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some("ddpg-wgpu transfer"),
             source: wgpu::ShaderSource::Wgsl(source.into()),
@@ -71,8 +72,15 @@ impl Movers {
         Ok(Self { device: device.clone(), module, pipelines: Default::default() })
     }
 
-    /// Binds `mover` to the buffers that it uses, by their binding numbers.
-    pub fn bind(&self, queue: &wgpu::Queue, mover: Mover, transfer: Transfer, agents: u32, buffers: &[(u32, &wgpu::Buffer)]) -> Move {
+    /// Binds `mover` to the memory that it uses, by its binding numbers.
+    pub fn bind(
+        &self,
+        queue: &wgpu::Queue,
+        mover: Mover,
+        transfer: Transfer,
+        agents: u32,
+        bound: &[(u32, wgpu::BindingResource<'_>)],
+    ) -> Move {
         let entry_point = match mover {
             Mover::Gather => "gather_rows",
             Mover::Scatter => "scatter_rows",
@@ -92,11 +100,11 @@ impl Movers {
             })
         });
         let uniform = filled(&self.device, queue, "transfer", wgpu::BufferUsages::UNIFORM, &[transfer]);
-        let entries: Vec<_> = buffers
+        let entries: Vec<_> = bound
             .iter()
-            .copied()
-            .chain([(TRANSFER, &uniform)])
-            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
+            .cloned()
+            .chain([(TRANSFER, uniform.as_entire_binding())])
+            .map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource })
             .collect();
         let bind_group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some(entry_point),

@@ -199,9 +199,7 @@ struct Dispatch {
 @group(0) @binding(0) var<uniform> sizes: Sizes;
 @group(0) @binding(1) var<uniform> operations: array<Operation, MOST_OPERATIONS>;
 @group(0) @binding(2) var<storage, read> hyper_parameters: array<HyperParameters>;
-@group(0) @binding(3) var<storage, read_write> parameters: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> moments: array<vec4f>;
-@group(0) @binding(5) var<storage, read_write> activations: array<vec4f>;
+// 3, 4, 5: parameters, moments, activations, in memory_buffer.wgsl or memory_texture.wgsl
 @group(0) @binding(6) var<storage, read_write> replay: array<f32>;
 @group(0) @binding(7) var<storage, read_write> environments: array<f32>;
 @group(0) @binding(8) var<storage, read_write> agent_states: array<AgentState>;

@@ -6,6 +6,7 @@ use crate::measure::replace_logged;
 use crate::memory::{AgentState, read_blocking};
 use crate::population::Population;
 use crate::trainer::{Trainer, halted};
+use crate::vectors::Source;
 use bytemuck::Zeroable;
 
 impl Trainer {
@@ -120,9 +121,9 @@ impl Population {
     }
 
     /// `length` floats from `offset` in an agent's slice of `stride` floats.
-    fn read(&self, buffer: &wgpu::Buffer, agent: usize, stride: u32, offset: u32, length: u32) -> Result<Vec<f32>> {
+    fn read(&self, source: &impl Source, agent: usize, stride: u32, offset: u32, length: u32) -> Result<Vec<f32>> {
         let start = 4 * (agent as u64 * u64::from(stride) + u64::from(offset));
-        read_blocking(&self.device, &self.queue, buffer, start..start + 4 * u64::from(length))
+        read_blocking(&self.device, &self.queue, source, start..start + 4 * u64::from(length))
     }
 
     fn write(&self, buffer: &wgpu::Buffer, agent: usize, stride: u32, offset: u32, numbers: &[f32]) {
@@ -212,7 +213,7 @@ impl Population {
         for place in moment_tensors(&self.networks, sizes.second_moment_offset) {
             place.scatter(tensor(&place.name), &mut moments);
         }
-        self.write(&self.memory.buffers.moments, agent, 4 * sizes.moments_stride, 0, &moments);
+        self.memory.buffers.moments.write(&self.queue, 16 * agent as u64 * u64::from(sizes.moments_stride), &moments);
         let [rows, floats] = self.slots();
         self.write(&self.memory.buffers.environments, agent, (rows * floats) as u32, 0, tensor(SLOTS));
         let (offset, stride) = self.observations();
@@ -221,7 +222,8 @@ impl Population {
         for (row, observation) in padded.chunks_mut(stride as usize).zip(tensor(OBSERVATIONS).chunks(columns)) {
             row[..columns].copy_from_slice(observation);
         }
-        self.write(&self.memory.buffers.activations, agent, 4 * sizes.activations_stride, offset, &padded);
+        let start = 4 * (4 * agent as u64 * u64::from(sizes.activations_stride) + u64::from(offset));
+        self.memory.buffers.activations.write(&self.queue, start, &padded);
         let holds_replay = snapshot.contents() == Contents::TrainingAndReplay;
         if holds_replay {
             self.write(&self.memory.buffers.replay, agent, sizes.replay_stride, 0, tensor(REPLAY));

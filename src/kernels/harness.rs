@@ -11,6 +11,7 @@ use crate::kernels::{Grid, Kernels, Tile};
 use crate::memory::{AgentState, Memory, RoleBuffers, Sizes, filled, read_blocking};
 use crate::program::{Access, Operation, Step, Steps};
 use crate::random::Philox;
+use crate::vectors::{Source, Vectors};
 use crate::{Environment, network};
 use bytemuck::{Pod, Zeroable};
 use rand::RngExt;
@@ -50,7 +51,7 @@ pub(crate) struct Rig {
 pub(crate) fn rigs(environment: &Environment) -> Vec<Rig> {
     let mut rigs = vec![rig(environment), compiled("small tile, default limits", default_limits(), environment, Tile::Small)];
     if Tile::Subgroup.runs_on(&all_limits().device) {
-        rigs.push(compiled("subgroup tile, all limits", all_limits(), environment, Tile::Subgroup));
+        rigs.push(compiled("subgroup tile, textures, all limits", all_limits(), environment, Tile::Subgroup));
     }
     rigs
 }
@@ -136,10 +137,10 @@ impl Contents {
         let program = Steps(steps.to_vec()).schedule(&mut table, &rig.kernels);
         let raw: Vec<_> = self.hyper_parameters.iter().map(HyperParameters::raw).collect();
         let buffers = RoleBuffers {
-            parameters: buffer(rig, &self.parameters),
+            parameters: vectors(rig, &self.parameters),
             hyper_parameters: buffer(rig, &raw),
-            moments: buffer(rig, &self.moments),
-            activations: buffer(rig, &self.activations),
+            moments: vectors(rig, &self.moments),
+            activations: vectors(rig, &self.activations),
             replay: buffer(rig, &self.replay),
             environments: buffer(rig, &self.environments),
             agent_states: buffer(rig, &self.states),
@@ -215,9 +216,14 @@ fn buffer<T: Pod>(rig: &Rig, data: &[T]) -> wgpu::Buffer {
     filled(&rig.gpu.device, &rig.gpu.queue, "test", wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC, data)
 }
 
-fn back<T: Pod>(rig: &Rig, buffer: &wgpu::Buffer, length: usize) -> Vec<T> {
+fn vectors(rig: &Rig, data: &[f32]) -> Vectors {
+    let held = Vectors::filled(&rig.gpu.device, &rig.gpu.queue, rig.kernels.medium(), "test", data);
+    held.unwrap_or_else(|error| panic!("{}: {error}", rig.name))
+}
+
+fn back<T: Pod>(rig: &Rig, source: &impl Source, length: usize) -> Vec<T> {
     let bytes = (length * size_of::<T>()) as u64;
-    read_blocking(&rig.gpu.device, &rig.gpu.queue, buffer, 0..bytes).unwrap_or_else(|error| panic!("{}: {error}", rig.name))
+    read_blocking(&rig.gpu.device, &rig.gpu.queue, source, 0..bytes).unwrap_or_else(|error| panic!("{}: {error}", rig.name))
 }
 
 /// Where a matrix of `columns` floats a row lies in an agent's slice: offset and stride in vec4s.

@@ -9,7 +9,8 @@ use crate::plan::DispatchEntry;
 use crate::program::{MOST_OPERATIONS, NOWHERE, Operation, flag};
 use crate::shader;
 use crate::simulation;
-use naga::{AddressSpace, Expression, Literal, Module, StorageAccess, TypeInner};
+use crate::vectors::Medium;
+use naga::{AddressSpace, Expression, ImageClass, ImageDimension, Literal, Module, StorageAccess, StorageFormat, TypeInner};
 use std::mem::offset_of;
 
 fn module(tile: Tile) -> Module {
@@ -83,29 +84,42 @@ fn a_simulations_structs_are_those_of_its_shader() {
 
 #[test]
 fn bindings_have_the_layouts_order_and_types() {
-    let module = module(Tile::Portable);
-    let names =
-        ["sizes", "operations", "hyper_parameters", "parameters", "moments", "activations", "replay", "environments", "agent_states"];
-    let mut bound = 0;
-    for (_, variable) in module.global_variables.iter() {
-        let Some(binding) = variable.binding else { continue };
-        let ty = match variable.space {
-            AddressSpace::Uniform => wgpu::BufferBindingType::Uniform,
-            AddressSpace::Storage { access } => wgpu::BufferBindingType::Storage { read_only: !access.contains(StorageAccess::STORE) },
-            other => panic!("{:?} is bound in {other:?}", variable.name),
-        };
-        let name = variable.name.as_deref().unwrap_or_default();
-        match binding.group {
-            0 => {
-                assert_eq!(name, names[binding.binding as usize]);
-                assert_eq!(ty, memory_binding_types()[binding.binding as usize], "{name}");
+    for tile in Tile::ALL {
+        let module = module(tile);
+        let types = memory_binding_types(tile.medium());
+        let buffer = |ty| wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None };
+        let names =
+            ["sizes", "operations", "hyper_parameters", "parameters", "moments", "activations", "replay", "environments", "agent_states"];
+        let mut bound = 0;
+        for (_, variable) in module.global_variables.iter() {
+            let Some(binding) = variable.binding else { continue };
+            let name = variable.name.as_deref().unwrap_or_default();
+            let ty = match (variable.space, &module.types[variable.ty].inner) {
+                (AddressSpace::Uniform, _) => buffer(wgpu::BufferBindingType::Uniform),
+                (AddressSpace::Storage { access }, _) => {
+                    buffer(wgpu::BufferBindingType::Storage { read_only: !access.contains(StorageAccess::STORE) })
+                }
+                (
+                    AddressSpace::Handle,
+                    &TypeInner::Image { dim: ImageDimension::D2, arrayed: false, class: ImageClass::Storage { format, access } },
+                ) => {
+                    assert_eq!((format, access), (StorageFormat::Rgba32Float, StorageAccess::LOAD | StorageAccess::STORE), "{name}");
+                    Medium::Texture.binding_type()
+                }
+                (other, _) => panic!("{name} is bound in {other:?}"),
+            };
+            match binding.group {
+                0 => {
+                    assert_eq!(name, names[binding.binding as usize]);
+                    assert_eq!(ty, types[binding.binding as usize], "{name}, {tile:?}");
+                }
+                1 => assert_eq!((name, binding.binding, ty), ("dispatch", 0, buffer(wgpu::BufferBindingType::Uniform))),
+                group => panic!("{name} is in group {group}"),
             }
-            1 => assert_eq!((name, binding.binding, ty), ("dispatch", 0, wgpu::BufferBindingType::Uniform)),
-            group => panic!("{name} is in group {group}"),
+            bound += 1;
         }
-        bound += 1;
+        assert_eq!((bound, types.len()), (10, 9), "{tile:?}");
     }
-    assert_eq!((bound, memory_binding_types().len()), (10, 9));
 }
 
 fn constant(module: &Module, name: &str) -> u32 {
@@ -164,6 +178,9 @@ fn constants_have_the_same_values() {
         ];
         for (name, value) in expected {
             assert_eq!(constant(&module, name), value, "{name}, {tile:?}");
+        }
+        if tile.medium() == Medium::Texture {
+            assert_eq!(u64::from(constant(&module, "TEXTURE_ROW")), u64::from(crate::vectors::ROW.ilog2()), "{tile:?}");
         }
         assert!(tile.workgroup_size() <= 256 && tile.workgroup_size().is_power_of_two(), "the reduction halves it");
         assert_eq!(tile.workgroup_size() % team, 0, "{tile:?}: teams are whole");

@@ -32,6 +32,7 @@ use crate::error::{Error, Result};
 use crate::plan::{DispatchEntry, dispatch_stride};
 use crate::shader;
 use crate::transfer::Movers;
+use crate::vectors::Medium;
 use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -177,8 +178,8 @@ impl Kernel {
 pub enum Tile {
     /// 8 rows by 2 vec4 columns an invocation, on any device: `shaders/shared/tile_portable.wgsl`.
     Portable,
-    /// 32 rows by 8 vec4 columns a team of eight invocations that broadcast to each other what they load, where
-    /// subgroups are eight wide: `shaders/shared/tile_subgroup.wgsl`.
+    /// 8 rows by 8 vec4 columns a team of eight invocations that broadcast to each other what they load, from textures
+    /// instead of buffers, where subgroups are eight wide: `shaders/shared/tile_subgroup.wgsl`. For software drivers.
     Subgroup,
     /// 4 rows by 1 vec4 column an invocation, or several that split the inner dimension, on any device:
     /// `shaders/shared/tile_small.wgsl`. For GPUs.
@@ -198,8 +199,11 @@ impl Tile {
         }
     }
 
-    /// The tile that serves `device` best: software drivers load memory lane by lane and have subgroups of eight; GPUs need
-    /// many invocations to hide that each of them waits.
+    /// The features that a tile uses where a device has them.
+    pub(crate) const FEATURES: wgpu::Features = wgpu::Features::SUBGROUP.union(wgpu::Features::TEXTURE_ADAPTER_SPECIFIC_FORMAT_FEATURES);
+
+    /// The tile that serves `device` best: software drivers load buffers number by number and have subgroups of eight; GPUs
+    /// need many invocations to hide that each of them waits.
     pub fn best(device: &wgpu::Device) -> Self {
         let software = device.adapter_info().device_type == wgpu::DeviceType::Cpu;
         match software {
@@ -214,9 +218,7 @@ impl Tile {
         let info = device.adapter_info();
         match self {
             Tile::Portable | Tile::Small => true,
-            Tile::Subgroup => {
-                device.features().contains(wgpu::Features::SUBGROUP) && (info.subgroup_min_size, info.subgroup_max_size) == (8, 8)
-            }
+            Tile::Subgroup => device.features().contains(Self::FEATURES) && (info.subgroup_min_size, info.subgroup_max_size) == (8, 8),
         }
     }
 
@@ -224,8 +226,16 @@ impl Tile {
     fn shape(self) -> (u32, u32, u32) {
         match self {
             Tile::Portable => (8, 2, 1),
-            Tile::Subgroup => (32, 1, 8),
+            Tile::Subgroup => (8, 1, 8),
             Tile::Small => (4, 1, 1),
+        }
+    }
+
+    /// What parameters, moments and activations are in.
+    pub(crate) fn medium(self) -> Medium {
+        match self {
+            Tile::Portable | Tile::Small => Medium::Buffer,
+            Tile::Subgroup => Medium::Texture,
         }
     }
 
@@ -300,12 +310,13 @@ impl FromIterator<Kernel> for Kinds {
 }
 
 /// The types of group 0's bindings, in the order of `shaders/shared/bindings.wgsl`: sizes, operations and hyper-parameters,
-/// then the six role buffers that kernels write.
-fn memory_binding_types() -> [wgpu::BufferBindingType; 9] {
-    let storage = |read_only| wgpu::BufferBindingType::Storage { read_only };
-    let (read, write) = (storage(true), storage(false));
-    let uniform = wgpu::BufferBindingType::Uniform;
-    [uniform, uniform, read, write, write, write, write, write, write]
+/// then what kernels write, a role each.
+fn memory_binding_types(medium: Medium) -> [wgpu::BindingType; 9] {
+    let buffer = |ty| wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None };
+    let storage = |read_only| buffer(wgpu::BufferBindingType::Storage { read_only });
+    let (uniform, read, write) = (buffer(wgpu::BufferBindingType::Uniform), storage(true), storage(false));
+    let vectors = medium.binding_type();
+    [uniform, uniform, read, vectors, vectors, vectors, write, write, write]
 }
 
 /// How work is dealt out to workgroups: all that a program needs to know of the kernels while it is laid out.
@@ -362,6 +373,11 @@ impl Grid {
     /// waiting, and splitting only costs.
     pub fn of_one_workgroup(tile: Tile, workgroup_size: u32, agents: u32) -> Self {
         Self { tile, workgroup_size, invocations: workgroup_size.min(Self::BUSY / agents.max(1)), band_memory: 0 }
+    }
+
+    /// What parameters, moments and activations are in.
+    pub fn medium(&self) -> Medium {
+        self.tile.medium()
     }
 
     /// An output of `rows` by `columns` (vec4s), each a sum of `inner` steps, dealt out tile by tile.
@@ -457,20 +473,17 @@ impl Kernels {
         }
         contract::check(environment)?;
         let source = shader::assemble(environment, grid.tile)?.source;
-        let entry = |binding, ty, dynamic, size| wgpu::BindGroupLayoutEntry {
-            binding,
-            visibility: wgpu::ShaderStages::COMPUTE,
-            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: dynamic, min_binding_size: size },
-            count: None,
-        };
-        let memory: Vec<_> = (0..).zip(memory_binding_types()).map(|(binding, ty)| entry(binding, ty, false, None)).collect();
+        let entry = |binding, ty| wgpu::BindGroupLayoutEntry { binding, visibility: wgpu::ShaderStages::COMPUTE, ty, count: None };
+        let memory: Vec<_> = (0..).zip(memory_binding_types(grid.medium())).map(|(binding, ty)| entry(binding, ty)).collect();
         let bind_group_layout =
             |label, entries: &[_]| device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries });
         let memory_layout = bind_group_layout("memory", &memory);
-        let dispatch_layout = bind_group_layout(
-            "dispatch",
-            &[entry(0, wgpu::BufferBindingType::Uniform, true, NonZeroU64::new(size_of::<DispatchEntry>() as u64))],
-        );
+        let one_of_many = wgpu::BindingType::Buffer {
+            ty: wgpu::BufferBindingType::Uniform,
+            has_dynamic_offset: true,
+            min_binding_size: NonZeroU64::new(size_of::<DispatchEntry>() as u64),
+        };
+        let dispatch_layout = bind_group_layout("dispatch", &[entry(0, one_of_many)]);
         let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: Some("ddpg-wgpu"),
             bind_group_layouts: &[Some(&memory_layout), Some(&dispatch_layout)],
@@ -495,7 +508,7 @@ impl Kernels {
         if let Some(movers) = self.movers.get() {
             return Ok(movers);
         }
-        let movers = Movers::new(&self.device)?;
+        let movers = Movers::new(&self.device, self.medium())?;
         Ok(self.movers.get_or_init(|| movers))
     }
 
