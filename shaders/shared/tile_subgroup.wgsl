@@ -81,26 +81,43 @@ fn product_transposed_right(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: 
 }
 
 // The transpose of A [rows, a_columns] times B [rows, b_columns], both in `activations`; columns in vec4s. Also leaves the
-// column sums of B in `tile_sum`. Both vec4s of A that make 8 rows are loaded by every member.
+// column sums of B in `tile_sum`. Four rows at a time, of which A's two vec4s that make 8 rows of the output are eight: one
+// for each member to load.
 fn product_transposed_left(a: u32, a_stride: u32, a_columns: u32, b: u32, b_stride: u32, b_columns: u32, rows: u32, split: u32, with_sum: bool, at: Place) {
-    let left = a + at.row / 4u;
+    let own = at.member / 2u;
+    let left = a + at.row / 4u + own * a_stride + at.member % 2u;
     let right = b + at.column;
     var sum = vec4f();
     var t: Rows;
-    for (var k = 0u; k < rows; k++) {
-        let x0 = load_activation(left + k * a_stride);
-        let x1 = load_activation(left + k * a_stride + 1u);
-        let y = load_activation(right + k * b_stride);
-        sum += y;
-        t[0] = fma(vec4f(x0.x), y, t[0]);
-        t[1] = fma(vec4f(x0.y), y, t[1]);
-        t[2] = fma(vec4f(x0.z), y, t[2]);
-        t[3] = fma(vec4f(x0.w), y, t[3]);
-        t[4] = fma(vec4f(x1.x), y, t[4]);
-        t[5] = fma(vec4f(x1.y), y, t[5]);
-        t[6] = fma(vec4f(x1.z), y, t[6]);
-        t[7] = fma(vec4f(x1.w), y, t[7]);
+    for (var k = 0u; k < rows; k += 4u) {
+        let x = load_within(left + k * a_stride, k + own < rows);
+        let y0 = load_activation(right + k * b_stride);
+        let y1 = load_within(right + (k + 1u) * b_stride, k + 1u < rows);
+        let y2 = load_within(right + (k + 2u) * b_stride, k + 2u < rows);
+        let y3 = load_within(right + (k + 3u) * b_stride, k + 3u < rows);
+        sum = sum + y0 + y1 + y2 + y3;
+        add_outer(subgroupBroadcast(x, 0u), subgroupBroadcast(x, 1u), y0, &t);
+        add_outer(subgroupBroadcast(x, 2u), subgroupBroadcast(x, 3u), y1, &t);
+        add_outer(subgroupBroadcast(x, 4u), subgroupBroadcast(x, 5u), y2, &t);
+        add_outer(subgroupBroadcast(x, 6u), subgroupBroadcast(x, 7u), y3, &t);
     }
     tile_sum[0] = sum;
     tile = t;
+}
+
+// What lies past the last row must not count, whatever it is.
+fn load_within(address: u32, inside: bool) -> vec4f {
+    return select(vec4f(), load_activation(address), inside);
+}
+
+// t <- t + x y for eight rows, each of which is one of the numbers of `x0` and `x1`.
+fn add_outer(x0: vec4f, x1: vec4f, y: vec4f, t: ptr<function, Rows>) {
+    (*t)[0] = fma(vec4f(x0.x), y, (*t)[0]);
+    (*t)[1] = fma(vec4f(x0.y), y, (*t)[1]);
+    (*t)[2] = fma(vec4f(x0.z), y, (*t)[2]);
+    (*t)[3] = fma(vec4f(x0.w), y, (*t)[3]);
+    (*t)[4] = fma(vec4f(x1.x), y, (*t)[4]);
+    (*t)[5] = fma(vec4f(x1.y), y, (*t)[5]);
+    (*t)[6] = fma(vec4f(x1.z), y, (*t)[6]);
+    (*t)[7] = fma(vec4f(x1.w), y, (*t)[7]);
 }

@@ -102,7 +102,8 @@ fn what_the_bench_runs_translates_too() {
         (Tile::Portable, "copy", include_str!("../../shaders/bench/copy.wgsl")),
         (Tile::Portable, "multiply", include_str!("../../shaders/bench/product_workgroup.wgsl")),
         (Tile::Portable, "multiply", include_str!("../../shaders/bench/product_registers.wgsl")),
-        (Tile::Subgroup, "multiply", include_str!("../../shaders/bench/product_subgroup.wgsl")),
+        (Tile::Subgroup, "copy", include_str!("../../shaders/bench/copy_texture.wgsl")),
+        (Tile::Subgroup, "multiply", include_str!("../../shaders/bench/product_texture.wgsl")),
     ];
     for (tile, entry, source) in shaders {
         let module = naga::front::wgsl::parse_str(source).unwrap_or_else(|error| panic!("{}", error.emit_to_string(source)));

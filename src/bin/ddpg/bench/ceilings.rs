@@ -34,7 +34,45 @@ impl Ceilings {
     }
 }
 
-/// A kernel over some buffers.
+/// Rows of vec4s, in a buffer or, where the training kernels have theirs so, in a texture.
+enum Memory {
+    Buffer(wgpu::Buffer),
+    Texture(wgpu::TextureView),
+}
+
+impl Memory {
+    /// `rows` of `columns` vec4s, zero.
+    fn new(gpu: &Gpu, label: &str, rows: u32, columns: u32, in_texture: bool) -> Self {
+        if !in_texture {
+            return Self::Buffer(gpu.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some(label),
+                size: 16 * u64::from(rows) * u64::from(columns),
+                usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
+                mapped_at_creation: false,
+            }));
+        }
+        let texture = gpu.device.create_texture(&wgpu::TextureDescriptor {
+            label: Some(label),
+            size: wgpu::Extent3d { width: columns, height: rows, depth_or_array_layers: 1 },
+            mip_level_count: 1,
+            sample_count: 1,
+            dimension: wgpu::TextureDimension::D2,
+            format: wgpu::TextureFormat::Rgba32Float,
+            usage: wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_DST | wgpu::TextureUsages::COPY_SRC,
+            view_formats: &[],
+        });
+        Self::Texture(texture.create_view(&wgpu::TextureViewDescriptor::default()))
+    }
+
+    fn binding(&self) -> wgpu::BindingResource<'_> {
+        match self {
+            Memory::Buffer(buffer) => buffer.as_entire_binding(),
+            Memory::Texture(view) => wgpu::BindingResource::TextureView(view),
+        }
+    }
+}
+
+/// A kernel over some memory.
 struct Kernel {
     pipeline: wgpu::ComputePipeline,
     bind_group: wgpu::BindGroup,
@@ -42,14 +80,7 @@ struct Kernel {
 }
 
 impl Kernel {
-    fn new(
-        gpu: &Gpu,
-        entry_point: &str,
-        source: &str,
-        constants: &[(&str, f64)],
-        buffers: &[&wgpu::Buffer],
-        workgroups: (u32, u32),
-    ) -> Self {
+    fn new(gpu: &Gpu, entry_point: &str, source: &str, constants: &[(&str, f64)], memory: &[&Memory], workgroups: (u32, u32)) -> Self {
         let module = gpu.device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some(entry_point),
             source: wgpu::ShaderSource::Wgsl(source.into()),
@@ -63,7 +94,7 @@ impl Kernel {
             cache: None,
         });
         let entries: Vec<_> =
-            (0..).zip(buffers).map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() }).collect();
+            (0..).zip(memory).map(|(binding, memory)| wgpu::BindGroupEntry { binding, resource: memory.binding() }).collect();
         let layout = pipeline.get_bind_group_layout(0);
         let bind_group =
             gpu.device.create_bind_group(&wgpu::BindGroupDescriptor { label: Some(entry_point), layout: &layout, entries: &entries });
@@ -89,17 +120,23 @@ impl Kernel {
     }
 }
 
-fn buffer(gpu: &Gpu, label: &str, bytes: u64) -> wgpu::Buffer {
-    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
-    gpu.device.create_buffer(&wgpu::BufferDescriptor { label: Some(label), size: bytes, usage, mapped_at_creation: false })
-}
+/// vec4s a row of what is copied.
+const COPIED_COLUMNS: u32 = 1024;
 
-/// Copies a buffer of `bytes`, a multiple of 4096, to another.
-fn copy(gpu: &Gpu, source: &wgpu::Buffer, destination: &wgpu::Buffer) -> Kernel {
-    let workgroups = (source.size() / 4096) as u32;
-    let most = 32_768;
-    let workgroups = (workgroups.min(most), workgroups.div_ceil(most));
-    Kernel::new(gpu, "copy", include_str!("../../../../shaders/bench/copy.wgsl"), &[], &[source, destination], workgroups)
+/// Copies `rows` of vec4s.
+fn copy(gpu: &Gpu, rows: u32, in_texture: bool) -> (Kernel, [Memory; 2]) {
+    let memory = ["source", "destination"].map(|label| Memory::new(gpu, label, rows, COPIED_COLUMNS, in_texture));
+    let bound = [&memory[0], &memory[1]];
+    let kernel = if in_texture {
+        let source = include_str!("../../../../shaders/bench/copy_texture.wgsl");
+        Kernel::new(gpu, "copy", source, &[], &bound, (COPIED_COLUMNS / 32, rows))
+    } else {
+        let workgroups = rows * COPIED_COLUMNS / 256;
+        let most = 32_768;
+        let workgroups = (workgroups.min(most), workgroups.div_ceil(most));
+        Kernel::new(gpu, "copy", include_str!("../../../../shaders/bench/copy.wgsl"), &[], &bound, workgroups)
+    };
+    (kernel, memory)
 }
 
 /// A way to multiply: its name, its shader, and rows and columns of a workgroup.
@@ -107,22 +144,25 @@ type Product = (&'static str, &'static str, (u32, u32));
 
 /// Those that `gpu` can run.
 fn products(gpu: &Gpu) -> impl Iterator<Item = Product> {
-    let subgroups = Tile::Subgroup.runs_on(&gpu.device);
-    PRODUCTS.into_iter().filter(move |(name, ..)| subgroups || *name != BY_BROADCAST)
+    let textures = Tile::Subgroup.runs_on(&gpu.device);
+    PRODUCTS.into_iter().filter(move |(name, ..)| textures || *name != FROM_TEXTURES)
 }
 
-const BY_BROADCAST: &str = "by subgroup broadcasts";
+const FROM_TEXTURES: &str = "from textures";
 
 const PRODUCTS: [Product; 3] = [
-    (BY_BROADCAST, include_str!("../../../../shaders/bench/product_subgroup.wgsl"), (32, 64)),
+    (FROM_TEXTURES, include_str!("../../../../shaders/bench/product_texture.wgsl"), (16, 64)),
     ("through workgroup memory", include_str!("../../../../shaders/bench/product_workgroup.wgsl"), (128, 128)),
     ("through registers", include_str!("../../../../shaders/bench/product_registers.wgsl"), (8, 64)),
 ];
 
 /// left transposed times right, all `[size, size]`, `size` a multiple of 128.
-fn multiply(gpu: &Gpu, product: Product, size: u32, matrices: [&wgpu::Buffer; 3]) -> Kernel {
-    let (_, source, (rows, columns)) = product;
-    Kernel::new(gpu, "multiply", source, &[("SIZE", size.into())], &matrices, (size / columns, size / rows))
+fn multiply(gpu: &Gpu, product: Product, size: u32) -> (Kernel, [Memory; 3]) {
+    let (name, source, (rows, columns)) = product;
+    let memory = ["left", "right", "product"].map(|label| Memory::new(gpu, label, size, size / 4, name == FROM_TEXTURES));
+    let bound = [&memory[0], &memory[1], &memory[2]];
+    let kernel = Kernel::new(gpu, "multiply", source, &[("SIZE", size.into())], &bound, (size / columns, size / rows));
+    (kernel, memory)
 }
 
 pub fn measure(bench: &Bench) -> Result<Option<Ceilings>> {
@@ -131,17 +171,16 @@ pub fn measure(bench: &Bench) -> Result<Option<Ceilings>> {
     // far more than the caches hold, where the device allows it
     let limits = gpu.device.limits();
     let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
-    let copied = (if bench.is_software() { 64 << 20 } else { 1 << 30 }).min(most / 4096 * 4096);
-    let (source, destination) = (buffer(gpu, "source", copied), buffer(gpu, "destination", copied));
-    let seconds = copy(gpu, &source, &destination).seconds(&stopwatch, bench.pace.repetitions)?;
+    let row = 16 * u64::from(COPIED_COLUMNS);
+    let rows = (if bench.is_software() { 64 << 20 } else { 1 << 30 }).min(most) / row;
+    let seconds = copy(gpu, rows as u32, Tile::Subgroup.runs_on(&gpu.device)).0.seconds(&stopwatch, bench.pace.repetitions)?;
+    let copied = rows * row;
     let bytes = spread(&seconds, 2.0 * copied as f64)?;
-    drop((source, destination));
 
     let size = if bench.is_software() { 256 } else { 4096 };
-    let matrices = ["left", "right", "product"].map(|label| buffer(gpu, label, 4 * u64::from(size) * u64::from(size)));
     let mut best: Option<(Spread, &'static str)> = None;
     for product in products(gpu) {
-        let kernel = multiply(gpu, product, size, [&matrices[0], &matrices[1], &matrices[2]]);
+        let (kernel, _) = multiply(gpu, product, size);
         let flops = spread(&kernel.seconds(&stopwatch, bench.pace.repetitions)?, 2.0 * f64::from(size).powi(3))?;
         if best.is_none_or(|(before, _)| flops.median > before.median) {
             best = Some((flops, product.0));
@@ -169,16 +208,37 @@ mod tests {
         (0..count).map(|i| ddpg_wgpu::philox([i as u32, 0, 0, 0], [seed, 0])[0] as f32 / u32::MAX as f32 - 0.5).collect()
     }
 
-    fn write(gpu: &Gpu, buffer: &wgpu::Buffer, floats: &[f32]) {
-        gpu.queue.write_buffer(buffer, 0, &floats.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>());
+    fn write(gpu: &Gpu, memory: &Memory, floats: &[f32]) {
+        let bytes: Vec<u8> = floats.iter().flat_map(|x| x.to_le_bytes()).collect();
+        match memory {
+            Memory::Buffer(buffer) => gpu.queue.write_buffer(buffer, 0, &bytes),
+            Memory::Texture(view) => {
+                let texture = view.texture();
+                gpu.queue.write_texture(texture.as_image_copy(), &bytes, layout(texture), texture.size());
+            }
+        }
     }
 
-    fn read(gpu: &Gpu, buffer: &wgpu::Buffer) -> Vec<f32> {
+    fn layout(texture: &wgpu::Texture) -> wgpu::TexelCopyBufferLayout {
+        wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(16 * texture.width()), rows_per_image: None }
+    }
+
+    fn read(gpu: &Gpu, memory: &Memory) -> Vec<f32> {
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let staging =
-            gpu.device.create_buffer(&wgpu::BufferDescriptor { label: None, size: buffer.size(), usage, mapped_at_creation: false });
+        let size = match memory {
+            Memory::Buffer(buffer) => buffer.size(),
+            Memory::Texture(view) => 16 * u64::from(view.texture().width()) * u64::from(view.texture().height()),
+        };
+        let staging = gpu.device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false });
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, buffer.size());
+        match memory {
+            Memory::Buffer(buffer) => encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, size),
+            Memory::Texture(view) => {
+                let texture = view.texture();
+                let to = wgpu::TexelCopyBufferInfo { buffer: &staging, layout: layout(texture) };
+                encoder.copy_texture_to_buffer(texture.as_image_copy(), to, texture.size());
+            }
+        }
         gpu.queue.submit([encoder.finish()]);
         staging.slice(..).map_async(wgpu::MapMode::Read, |result| result.expect("readable"));
         gpu.device.poll(wgpu::PollType::wait_indefinitely()).expect("the device works");
@@ -195,11 +255,14 @@ mod tests {
     #[test]
     fn the_copy_copies_everything() {
         let gpu = open();
-        let floats = numbers(3 * 1024, 1);
-        let (source, destination) = (buffer(&gpu, "source", 4 * 3 * 1024), buffer(&gpu, "destination", 4 * 3 * 1024));
-        write(&gpu, &source, &floats);
-        run(&gpu, &copy(&gpu, &source, &destination));
-        assert_eq!(read(&gpu, &destination), floats);
+        const ROWS: u32 = 3;
+        let floats = numbers((4 * ROWS * COPIED_COLUMNS) as usize, 1);
+        for in_texture in [false, true].into_iter().filter(|in_texture| !in_texture || Tile::Subgroup.runs_on(&gpu.device)) {
+            let (kernel, [source, destination]) = copy(&gpu, ROWS, in_texture);
+            write(&gpu, &source, &floats);
+            run(&gpu, &kernel);
+            assert_eq!(read(&gpu, &destination), floats);
+        }
     }
 
     #[test]
@@ -207,15 +270,12 @@ mod tests {
         let gpu = open();
         const SIZE: usize = 256;
         let (left, right) = (numbers(SIZE * SIZE, 2), numbers(SIZE * SIZE, 3));
-        let [l, r] = [&left, &right].map(|floats| {
-            let matrix = buffer(&gpu, "matrix", 4 * (SIZE * SIZE) as u64);
-            write(&gpu, &matrix, floats);
-            matrix
-        });
         for product in products(&gpu) {
-            let result = buffer(&gpu, "product", 4 * (SIZE * SIZE) as u64);
-            run(&gpu, &multiply(&gpu, product, SIZE as u32, [&l, &r, &result]));
-            let result = read(&gpu, &result);
+            let (kernel, memory) = multiply(&gpu, product, SIZE as u32);
+            write(&gpu, &memory[0], &left);
+            write(&gpu, &memory[1], &right);
+            run(&gpu, &kernel);
+            let result = read(&gpu, &memory[2]);
             for (i, j) in (0..SIZE).flat_map(|i| (0..SIZE).map(move |j| (i, j))) {
                 let expected: f64 = (0..SIZE).map(|k| f64::from(left[k * SIZE + i]) * f64::from(right[k * SIZE + j])).sum();
                 let off = (f64::from(result[i * SIZE + j]) - expected).abs();
