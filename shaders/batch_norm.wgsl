@@ -9,7 +9,10 @@
 // column lane % columns and every chunk-th row from lane / columns; partial sums meet in workgroup memory and are added
 // in a fixed order, so that the same inputs give the same bits.
 //
+// The backward pass finds x where the forward pass did, and xhat from it anew: a store would cost more.
+//
 // `norm` (parameters): scale, shift, running mean, running variance [columns] each.
+// `normalised` (activations): what is normalised, x [rows, columns].
 // `statistics` (activations): mean, inverse standard deviation of this pass [columns] each.
 
 // of each column that the workgroup owns; the mean lies behind what add_chunks uses of sh_reduce
@@ -47,9 +50,9 @@ fn add_chunks(value: vec4f, lane: u32, columns: u32, chunks: u32) -> vec4f {
     return sum;
 }
 
-// Normalises `columns` vec4 columns from `first`: reads x [rows, .] at `source`, writes xhat to `normalised` and
-// scale xhat + shift, rectified if asked, to `output`. columns <= WORKGROUP_SIZE.
-fn normalise_columns(operation: Operation, agent: u32, lane: u32, first: u32, columns: u32, source: u32, source_stride: u32, rectify: bool) {
+// Normalises `columns` vec4 columns from `first`: scale xhat + shift, rectified if asked, goes to `output`.
+// columns <= WORKGROUP_SIZE.
+fn normalise_columns(operation: Operation, agent: u32, lane: u32, first: u32, columns: u32, rectify: bool) {
     let rows = operation_rows(operation, agent);
     let count = 1.0 / f32(max(rows, 1u));
     let chunks = WORKGROUP_SIZE / columns;
@@ -57,6 +60,7 @@ fn normalise_columns(operation: Operation, agent: u32, lane: u32, first: u32, co
     let chunk = lane / columns;
     let owns = chunk < chunks;
     let slice = agent * sizes.activations_stride;
+    let source = slice + operation.normalised + column;
     let weights = agent * sizes.parameters_stride;
     let norm = weights + operation.norm + column;
 
@@ -70,7 +74,7 @@ fn normalise_columns(operation: Operation, agent: u32, lane: u32, first: u32, co
         var sum = vec4f();
         if owns {
             for (var r = chunk; r < rows; r += chunks) {
-                sum += load_activation(source + r * source_stride + column);
+                sum += load_activation(source + r * operation.normalised_stride);
             }
         }
         let total = add_chunks(sum, lane, columns, chunks);
@@ -82,7 +86,7 @@ fn normalise_columns(operation: Operation, agent: u32, lane: u32, first: u32, co
         var squares = vec4f();
         if owns {
             for (var r = chunk; r < rows; r += chunks) {
-                let deviation = load_activation(source + r * source_stride + column) - mean;
+                let deviation = load_activation(source + r * operation.normalised_stride) - mean;
                 squares = fma(deviation, deviation, squares);
             }
         }
@@ -111,8 +115,7 @@ fn normalise_columns(operation: Operation, agent: u32, lane: u32, first: u32, co
         let scale = load_parameter(norm);
         let shift = load_parameter(norm + operation.columns);
         for (var r = chunk; r < rows; r += chunks) {
-            let xhat = (load_activation(source + r * source_stride + column) - mean) * inverse;
-            store_activation(slice + operation.normalised + r * operation.normalised_stride + column, xhat);
+            let xhat = (load_activation(source + r * operation.normalised_stride) - mean) * inverse;
             var y = fma(scale, xhat, shift);
             if rectify {
                 y = max(y, vec4f());
@@ -134,7 +137,7 @@ fn operation_bias(operation: Operation, weights: u32, column: u32) -> vec4f {
 fn batch_norm_input(operation: Operation, agent: u32, unit: u32, lane: u32) {
     let first = unit * operation.strip;
     let columns = min(operation.strip, operation.columns - first);
-    normalise_columns(operation, agent, lane, first, columns, agent * sizes.activations_stride + operation.input, operation.input_stride, false);
+    normalise_columns(operation, agent, lane, first, columns, false);
 }
 
 // Backward through the normalisation of `columns` vec4 columns: turns dy, in `output`, into dx in place, and takes the
@@ -148,15 +151,18 @@ fn normalise_columns_backward(operation: Operation, agent: u32, lane: u32, first
     let slice = agent * sizes.activations_stride;
     let norm = agent * sizes.parameters_stride + operation.norm + column;
     let gradient = slice + operation.output + column;
-    let normalised = slice + operation.normalised + column;
+    let source = slice + operation.normalised + column;
+    let mean = load_activation(slice + operation.statistics + column);
+    let inverse = load_activation(slice + operation.statistics + operation.columns + column);
 
     var sum = vec4f();
     var product_sum = vec4f();
     if owns {
         for (var r = chunk; r < rows; r += chunks) {
             let dy = load_activation(gradient + r * operation.output_stride);
+            let xhat = (load_activation(source + r * operation.normalised_stride) - mean) * inverse;
             sum += dy;
-            product_sum = fma(dy, load_activation(normalised + r * operation.normalised_stride), product_sum);
+            product_sum = fma(dy, xhat, product_sum);
         }
     }
     let d_shift = add_chunks(sum, lane, columns, chunks);
@@ -167,13 +173,13 @@ fn normalise_columns_backward(operation: Operation, agent: u32, lane: u32, first
     }
     workgroupBarrier();
     if owns {
-        let factor = load_parameter(norm) * load_activation(slice + operation.statistics + operation.columns + column);
+        let factor = load_parameter(norm) * inverse;
         // running statistics do not depend on the minibatch, so nothing flows back through them
         let count = select(1.0 / f32(max(rows, 1u)), 0.0, (operation.flags & RUNNING_STATISTICS) != 0u);
         let mean_shift = sh_reduce[SH_MEAN + lane % columns] * count;
         let mean_scale = sh_inverse[lane % columns] * count;
         for (var r = chunk; r < rows; r += chunks) {
-            let xhat = load_activation(normalised + r * operation.normalised_stride);
+            let xhat = (load_activation(source + r * operation.normalised_stride) - mean) * inverse;
             let dy = load_activation(gradient + r * operation.output_stride);
             store_activation(gradient + r * operation.output_stride, factor * (dy - mean_shift - xhat * mean_scale));
         }

@@ -90,6 +90,6 @@ fn dense_forward_normalised(operation: Operation, agent: u32, unit: u32, lane: u
     // the strip's products, written by other invocations of this workgroup, are read from here on
     memory_barrier();
     for (var c = 0u; c < strip_columns; c += WORKGROUP_SIZE) {
-        normalise_columns(operation, agent, lane, first_column + c, min(WORKGROUP_SIZE, strip_columns - c), normalised, operation.normalised_stride, true);
+        normalise_columns(operation, agent, lane, first_column + c, min(WORKGROUP_SIZE, strip_columns - c), true);
     }
 }

@@ -88,17 +88,20 @@ fn clear_measurements(agent: u32, lane: u32) {
     }
 }
 
-// The layered plan: a dispatch a level of the program; y counts the operations of the level that share this pipeline.
+// The layered plan: a dispatch a level of the program; x counts the operations of the level that share this pipeline. A
+// software driver gives each core a run of workgroups, by x, then y: the units of every operation are spread over all y.
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn layered(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
-    let operation = operations[dispatch.first + workgroup.y];
-    if workgroup.x < operation.units {
-        execute(operation, workgroup.z, workgroup.x, lane);
+fn layered(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let operation = operations[dispatch.first + workgroup.x];
+    let unit = (workgroup.y * operation.units + grid.y - 1u) / grid.y;
+    let next = ((workgroup.y + 1u) * operation.units + grid.y - 1u) / grid.y;
+    if unit < next {
+        execute(operation, workgroup.z, unit, lane);
     }
 }
 
-// The same where a dispatch may also be a chain of small levels, one workgroup an agent: both in one pipeline, since a GPU
-// takes its time to change pipelines.
+// The same, y counting the operations, where a dispatch may also be a chain of small levels, one workgroup an agent: both in
+// one pipeline, since a GPU takes its time to change pipelines.
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn layered_or_chained(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
     let chain = operations[dispatch.first].chain;

@@ -41,10 +41,10 @@ pub(crate) fn update(config: &Config, networks: &Networks, kernels: &Grid) -> Up
 
     let mut steps = Vec::new();
     steps.push(sample(config, kernels, observation, next_observation, action, rewards, None));
-    actor_builder.forward(&mut steps, pass, observation, &actor_pass, Some(part(0)));
+    actor_builder.forward(&mut steps, pass, &actor_pass, Some(part(0)));
     derivative_along_w(&mut steps, actor, kernels, w, &actor_pass, &derivatives, part(0), part(1));
-    critic_builder.forward(&mut steps, pass, observation, &critic_pass, None);
-    critic_builder.forward(&mut steps, pass, next_observation, &next_pass, None);
+    critic_builder.forward(&mut steps, pass, &critic_pass, None);
+    critic_builder.forward(&mut steps, pass, &next_pass, None);
     let gradient = d_value.layers[critic.layers.len() - 1];
     steps.push(difference(&critic_pass, &next_pass, action, policy, action_columns, rewards, bounds, gradient));
     // θ ← θ + α ∇μ (∇μᵀw) and w ← w + α δ ∇μ (a − μ): two backward passes of the actor; then v ← v + α δ φ

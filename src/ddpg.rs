@@ -129,14 +129,14 @@ impl Update {
             steps.push(sample);
         }
         // y = r + gamma (1 - terminated) Q'(s', mu'(s'))
-        actor_builder.forward(&mut steps, target, next_observation, &target_actor, Some(target_action));
+        actor_builder.forward(&mut steps, target, &target_actor, Some(target_action));
         if config.algorithm == Algorithm::OnPolicy {
             // Sarsa: Q(s', a') with the action that was taken
             steps.push(followed_action(kernels, target_action));
         }
-        critic_builder.forward(&mut steps, target, next_observation, &target_critic, None);
+        critic_builder.forward(&mut steps, target, &target_critic, None);
         // update the critic by minimising the mean of (y - Q(s, a))^2
-        critic_builder.forward(&mut steps, follow, observation, &critic_pass, None);
+        critic_builder.forward(&mut steps, follow, &critic_pass, None);
         let (value, target_value) = (output(&critic_pass), output(&target_critic));
         let difference = temporal_difference(config, value, target_value, rewards, last(&critic_gradients));
         if bands {
@@ -151,8 +151,8 @@ impl Update {
             steps.push(begin_update(verdict));
         }
         // update the actor along grad_a Q(s, mu(s)) grad mu(s), through the critic as it is now
-        actor_builder.forward(&mut steps, follow, policy_observation, &actor_pass, Some(policy_action));
-        critic_builder.forward(&mut steps, leave, policy_observation, &policy_pass, None);
+        actor_builder.forward(&mut steps, follow, &actor_pass, Some(policy_action));
+        critic_builder.forward(&mut steps, leave, &policy_pass, None);
         let objective = policy_objective(output(&policy_pass), policy_action, bounds, last(&policy_gradients));
         if bands {
             steps.push(policy_objective_of_bands(&objective, policy_action));

@@ -283,9 +283,11 @@ pub(crate) enum Mode {
 pub(crate) struct Activations {
     /// What the first layer reads: the observation, or its normalised copy; the action beside it where it enters there.
     pub input: Matrix,
+    /// Batch norm: what is normalised, and its statistics.
     input_norm: Option<(Matrix, u32)>,
     /// Each hidden layer's output; with room for the action where the next layer takes it.
     pub hidden: Vec<Matrix>,
+    /// The same of each hidden layer.
     norms: Vec<Option<(Matrix, u32)>>,
     pub output: Matrix,
 }
@@ -295,7 +297,7 @@ impl Activations {
     pub fn new(network: &Network, observation: Matrix, allocator: &mut Allocator) -> Self {
         let rows = observation.rows;
         let columns = vec4s(network.observation_size);
-        let input_norm = network.input_norm.map(|_| (allocator.matrix(rows, columns), allocator.vector(2 * columns)));
+        let input_norm = network.input_norm.map(|_| (observation.window(0, columns), allocator.vector(2 * columns)));
         let input = match input_norm {
             Some(_) => allocator.matrix(rows, columns + network.action_columns_after(-1)),
             None => observation,
@@ -361,16 +363,16 @@ impl Builder<'_> {
         (operation.units, operation.strip, operation.split) = (deal.units, deal.strip, deal.split);
     }
 
-    /// From `observation` through every layer; the actor's output goes to `output` instead where one is given.
-    pub fn forward(&self, steps: &mut Vec<Step>, pass: Pass, observation: Matrix, activations: &Activations, output: Option<Matrix>) {
-        self.normalise_input(steps, pass, observation, activations);
+    /// From the observation through every layer; the actor's output goes to `output` instead where one is given.
+    pub fn forward(&self, steps: &mut Vec<Step>, pass: Pass, activations: &Activations, output: Option<Matrix>) {
+        self.normalise_input(steps, pass, activations);
         for index in 0..self.network.layers.len() {
             self.forward_layer(steps, pass, activations, index, output);
         }
     }
 
-    fn normalise_input(&self, steps: &mut Vec<Step>, pass: Pass, observation: Matrix, activations: &Activations) {
-        let (Some(norm), Some((normalised, statistics))) = (self.network.input_norm, activations.input_norm) else { return };
+    fn normalise_input(&self, steps: &mut Vec<Step>, pass: Pass, activations: &Activations) {
+        let (Some(norm), Some((observation, statistics))) = (self.network.input_norm, activations.input_norm) else { return };
         let columns = vec4s(self.network.observation_size);
         let strip = columns.min(self.kernels.workgroup_size);
         let output = activations.input.window(0, columns);
@@ -382,18 +384,16 @@ impl Builder<'_> {
                 strip,
                 rows: observation.rows,
                 columns,
-                input: observation.offset,
-                input_stride: observation.stride,
                 output: output.offset,
                 output_stride: output.stride,
-                normalised: normalised.offset,
-                normalised_stride: normalised.stride,
+                normalised: observation.offset,
+                normalised_stride: observation.stride,
                 norm: norm + pass.parameters,
                 statistics,
                 ..self.operation(pass)
             },
             vec![observation.access()],
-            vec![output.access(), normalised.access(), Matrix::vector(statistics, 2 * columns).access()],
+            vec![output.access(), Matrix::vector(statistics, 2 * columns).access()],
         ));
     }
 

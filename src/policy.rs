@@ -274,13 +274,7 @@ impl ForwardPass {
         let activations = Activations::new(&actor, observation, &mut memory);
         let pass = Pass { parameters: first, mode: Mode::Inference, flags: 0 };
         let mut steps = Vec::new();
-        Builder { network: &actor, kernels, target_offset: networks.length, verdict: None }.forward(
-            &mut steps,
-            pass,
-            observation,
-            &activations,
-            None,
-        );
+        Builder { network: &actor, kernels, target_offset: networks.length, verdict: None }.forward(&mut steps, pass, &activations, None);
         Self { observation, action: activations.output, length: memory.used, steps: Steps(steps) }
     }
 }

@@ -337,7 +337,9 @@ impl Program {
             pass.set_pipeline(&kernels.pipeline(dispatch.kinds, dispatch.is_banded));
             pass.set_bind_group(1, table, &[dispatch.first * kernels.dispatch_alignment]);
             let (units, operations) = dispatch.workgroups;
-            pass.dispatch_workgroups(units, operations, agents);
+            // as their entry points have it
+            let (x, y) = if kernels.tile.mixes_kinds() { (units, operations) } else { (operations, units) };
+            pass.dispatch_workgroups(x, y, agents);
         }
     }
 }

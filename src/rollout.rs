@@ -24,13 +24,7 @@ impl Rollout {
         let action = activations.output;
         let pass = Pass { parameters: 0, mode: Mode::Inference, flags: 0 };
         let mut steps = Vec::new();
-        Builder { network: actor, kernels, target_offset: networks.length, verdict: None }.forward(
-            &mut steps,
-            pass,
-            observation,
-            &activations,
-            None,
-        );
+        Builder { network: actor, kernels, target_offset: networks.length, verdict: None }.forward(&mut steps, pass, &activations, None);
         let operation = Operation {
             units: 1,
             flags: if evaluation.is_some() { flag::EVALUATION } else { 0 },

@@ -37,7 +37,7 @@ struct Operation {
     // what the forward pass left where this gradient flows through: rectified activations, or actions
     forward: u32,
     forward_stride: u32,
-    // batch norm: (x - mean) / sqrt(variance + epsilon), kept for the backward pass
+    // batch norm: what is normalised (of a layer, x W without its bias), kept for the backward pass
     normalised: u32,
     normalised_stride: u32,
     // batch norm: scale, shift, running mean, running variance, one vector after the other in `parameters`

@@ -35,7 +35,6 @@ impl Shape {
 pub(crate) struct Fixture {
     pub network: Network,
     pub contents: Contents,
-    pub observation: Matrix,
     pub activations: Activations,
     pub gradients: Gradients,
     /// Room for the action gradient and for the gradient of an actor's output.
@@ -92,9 +91,7 @@ impl Fixture {
 
         let contents = Contents::new(AGENTS, memory.used, room.used);
         let numbers = Numbers::new(u64::from(shape.rows) << 32 | u64::from(shape.inputs) << 16 | u64::from(shape.layers[0].0));
-        let observation = with_room.window(0, vec4s(shape.inputs));
-        let mut fixture =
-            Self { network, contents, observation, activations, gradients, action_gradient, actor_gradient, numbers, rows: shape.rows };
+        let mut fixture = Self { network, contents, activations, gradients, action_gradient, actor_gradient, numbers, rows: shape.rows };
         fixture.draw_parameters();
         fixture
     }

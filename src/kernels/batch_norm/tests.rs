@@ -39,7 +39,7 @@ fn statistics(operation: &Operation) -> [Place; 2] {
 
 fn step_of(fixture: &Fixture, rig: &Rig, pass: Pass, kernel: Kernel) -> Step {
     let mut steps = Vec::new();
-    fixture.builder(&rig.kernels).forward(&mut steps, pass, fixture.observation, &fixture.activations, None);
+    fixture.builder(&rig.kernels).forward(&mut steps, pass, &fixture.activations, None);
     steps.swap_remove(steps.iter().position(|step| step.operation.kind == kernel as u32).expect("the pass normalises"))
 }
 
@@ -56,7 +56,8 @@ fn compare_forward(rig: &Rig, shape: &Shape, pass: Pass, sampled: u32) {
     }
     let drawn: Vec<_> = (0..AGENTS)
         .map(|agent| {
-            let x = fixture.draw(agent, input(&operation, shape.inputs), sampled, -1.0, 1.0);
+            let place = if shape.input_norm { normalised(&operation, columns) } else { input(&operation, shape.inputs) };
+            let x = fixture.draw(agent, place, sampled, -1.0, 1.0);
             let parts = ["scale", "shift", "running_mean", "running_variance"];
             (x, parts.map(|part| fixture.tensor(agent, pass.parameters, &format!("{name}.{part}"))))
         })
@@ -86,8 +87,11 @@ fn compare_forward(rig: &Rig, shape: &Shape, pass: Pass, sampled: u32) {
             .map(|(size, inverse)| 1e-6 + 4e-7 * size * if sampled == 1 && !running { 1.0 } else { *inverse })
             .collect();
         let activations = fixture.contents.activations_of(agent);
-        let xhat = normalised(&operation, columns).take(activations, sampled);
-        assert_columns_close(&xhat, &expected.normalised, 1e-5, &rounding, &format!("{what}: normalised"));
+        // the backward pass finds x W there, without the bias
+        let kept = normalised(&operation, columns).take(activations, sampled);
+        let product: Vec<_> = z.iter().enumerate().map(|(i, z)| z - bias[i % columns as usize]).collect();
+        let unscaled: Vec<f64> = magnitude.iter().map(|size| 4e-7 * size).collect();
+        assert_columns_close(&kept, &product, 1e-6, &unscaled, &format!("{what}: what is normalised"));
         let mut y = expected.output.clone();
         if !shape.input_norm {
             y = reference_activation(&y, Activation::Rectified);
@@ -185,7 +189,7 @@ fn acting_normalises_the_state_with_the_running_statistics() {
         let pass = Pass { parameters: 0, mode: Mode::Inference, flags: 0 };
         let step = step_of(&fixture, &rig, pass, Kernel::NormaliseInput);
         let operation = step.operation;
-        let x: Vec<_> = (0..AGENTS).map(|agent| fixture.draw(agent, input(&operation, 3), 5, -1.0, 1.0)).collect();
+        let x: Vec<_> = (0..AGENTS).map(|agent| fixture.draw(agent, normalised(&operation, 3), 5, -1.0, 1.0)).collect();
         fixture.contents.run(&rig, &[step]);
         for agent in 0..AGENTS {
             let mut of = |part: &str| fixture.tensor(agent, 0, &format!("input_norm.{part}"));
@@ -234,10 +238,13 @@ fn compare_backward(rig: &Rig, shape: &Shape, pass: Pass, sampled: u32, train: b
             let mut pass = reference(&x, &used, &scale, &shift, EPSILON);
             let activations = fixture.contents.activations_of(agent);
             let [mean_at, inverse_at] = statistics(&operation);
-            Place { columns, ..mean_at }.put(activations, &rounded(&used.mean));
-            Place { columns, ..inverse_at }.put(activations, &rounded(&pass.inverse_deviation));
-            normalised(&operation, columns).put(activations, &rounded(&pass.normalised));
-            pass.normalised = wide(&rounded(&pass.normalised));
+            let (mean, inverse) = (rounded(&used.mean), rounded(&pass.inverse_deviation));
+            Place { columns, ..mean_at }.put(activations, &mean);
+            Place { columns, ..inverse_at }.put(activations, &inverse);
+            normalised(&operation, columns).put(activations, &rounded(&x));
+            let (mean, inverse) = (wide(&mean), wide(&inverse));
+            let column = |i: usize| i % columns as usize;
+            pass.normalised = x.iter().enumerate().map(|(i, x)| (x - mean[column(i)]) * inverse[column(i)]).collect();
             let y = rounded(&reference_activation(&pass.output, Activation::Rectified));
             if !shape.input_norm {
                 forward(&operation, columns).put(activations, &y);
