@@ -1,7 +1,8 @@
 //! Deterministic evaluation: many episodes at once, without noise, on environments and starting states of its own.
 
+use crate::buffer::{read_blocking, storage, wait_blocking};
 use crate::error::{Error, Result};
-use crate::memory::{AgentState, Memory, RoleBuffers, Sizes, read_blocking, storage, wait_blocking};
+use crate::memory::{AgentState, Memory, RoleBuffers, Sizes};
 use crate::network::Allocator;
 use crate::population::{Population, environment_stride};
 use crate::program::Program;

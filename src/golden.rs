@@ -1,12 +1,13 @@
 //! Three successive updates against float64 automatic differentiation (`tests/golden/ddpg-update*.json`), every stage,
 //! through the programs that train.
 
+use crate::buffer::{Source, read_blocking};
 use crate::kernels::harness::{all_limits, default_limits};
-use crate::memory::{AgentState, read_blocking};
+use crate::memory::AgentState;
 use crate::network::Network;
 use crate::population::{Options, Population};
 use crate::program::Matrix;
-use crate::vectors::{Source, Vectors};
+use crate::vectors::Vectors;
 use crate::{BatchNorm, Config, Environment, Gpu, HyperParameters, Plan, Statistics, Tile};
 use serde::Deserialize;
 use std::collections::BTreeMap;

@@ -1,8 +1,8 @@
 //! An environment on the host: batches of actions out of the device, batches of transitions into its replay rings.
 
+use crate::buffer::storage;
 use crate::error::{Error, Result};
 use crate::fault::guarded;
-use crate::memory::storage;
 use crate::pending::Pending;
 use crate::population::{Population, transition_stride};
 use crate::transfer::{IN, Move, Mover, OUT, Transfer};

@@ -49,6 +49,7 @@
 //! configurations as data. The library needs none of them.
 
 mod bands;
+mod buffer;
 #[cfg(feature = "checkpoint")]
 pub mod checkpoint;
 mod compatible;

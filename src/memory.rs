@@ -1,12 +1,12 @@
 //! A population's memory on the device: the role buffers, each with a leading agent axis, and the bind groups over them.
 
+use crate::buffer::filled;
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
 use crate::plan::{DispatchEntry, dispatch_table, entry_binding};
 use crate::program::{MOST_OPERATIONS, Operation};
-use crate::vectors::{Source, Vectors};
+use crate::vectors::Vectors;
 use bytemuck::{Pod, Zeroable};
-use std::ops::Range;
 
 /// Twin of `struct Sizes` in `shaders/shared/bindings.wgsl`.
 #[repr(C)]
@@ -100,50 +100,6 @@ pub(crate) struct Memory {
     pub uniform: wgpu::Buffer,
 }
 
-/// A size for people.
-pub(crate) fn mebibytes(bytes: u64) -> String {
-    format!("{bytes} bytes ({:.1} MiB)", bytes as f64 / f64::from(1 << 20))
-}
-
-/// Creates a zeroed storage buffer, refusing what one binding of this device cannot hold.
-pub(crate) fn storage(device: &wgpu::Device, what: &str, bytes: u64, remedy: &str) -> Result<wgpu::Buffer> {
-    let limits = device.limits();
-    let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
-    if bytes > most {
-        return Err(Error::Limit {
-            what: what.into(),
-            needed: mebibytes(bytes),
-            offered: format!("{} in one binding", mebibytes(most)),
-            remedy: remedy.into(),
-        });
-    }
-    Ok(device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some(what),
-        size: bytes.max(16).next_multiple_of(16),
-        usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
-        mapped_at_creation: false,
-    }))
-}
-
-/// A buffer filled with `data`.
-pub(crate) fn filled<T: Pod>(
-    device: &wgpu::Device,
-    queue: &wgpu::Queue,
-    label: &str,
-    usage: wgpu::BufferUsages,
-    data: &[T],
-) -> wgpu::Buffer {
-    let bytes = bytemuck::cast_slice(data);
-    let buffer = device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some(label),
-        size: bytes.len() as u64,
-        usage: usage | wgpu::BufferUsages::COPY_DST,
-        mapped_at_creation: false,
-    });
-    queue.write_buffer(&buffer, 0, bytes);
-    buffer
-}
-
 impl Memory {
     /// Bind groups over `buffers`, with the operations that programs were scheduled into.
     ///
@@ -197,58 +153,5 @@ impl Memory {
             entries: &[entry_binding(&dispatches)],
         });
         Ok(Self { sizes, buffers, bind_group, table, uniform })
-    }
-}
-
-/// Copies `range` (bytes) of `source` to the host, waiting for the device.
-///
-/// # Errors
-/// [`Error::Gpu`] where the device is lost or the copy cannot be mapped.
-pub(crate) fn read_blocking<T: Pod>(device: &wgpu::Device, queue: &wgpu::Queue, source: &impl Source, range: Range<u64>) -> Result<Vec<T>> {
-    let size = range.end - range.start;
-    let staging = device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some("readback"),
-        size,
-        usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-        mapped_at_creation: false,
-    });
-    let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("readback") });
-    source.record_copy(&mut encoder, range, &staging, 0);
-    queue.submit([encoder.finish()]);
-    let (sender, receiver) = std::sync::mpsc::channel();
-    staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
-        let _ = sender.send(result);
-    });
-    wait_blocking(device)?;
-    match receiver.recv() {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => return Err(Error::Gpu(format!("reading back {size} bytes failed: {error}"))),
-        Err(_) => return Err(Error::Gpu(format!("reading back {size} bytes was abandoned"))),
-    }
-    let view = staging.slice(..).get_mapped_range().map_err(|error| Error::Gpu(format!("reading back {size} bytes failed: {error}")))?;
-    Ok(bytemuck::pod_collect_to_vec(&view))
-}
-
-/// Waits until the device has done all it was given.
-///
-/// # Errors
-/// [`Error::Gpu`] where it does not.
-pub(crate) fn wait_blocking(device: &wgpu::Device) -> Result<()> {
-    // a destroyed or lost device polls as if nothing were wrong, but it maps no buffer
-    let pulse = device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some("pulse"),
-        size: 4,
-        usage: wgpu::BufferUsages::MAP_READ,
-        mapped_at_creation: false,
-    });
-    let (sender, receiver) = std::sync::mpsc::channel();
-    pulse.slice(..).map_async(wgpu::MapMode::Read, move |result| {
-        let _ = sender.send(result);
-    });
-    device.poll(wgpu::PollType::wait_indefinitely()).map_err(|error| Error::Gpu(error.to_string()))?;
-    // another thread that polls the same device may be about to call back; a lost device never does
-    match receiver.recv_timeout(std::time::Duration::from_secs(10)) {
-        Ok(Ok(())) => Ok(()),
-        _ => Err(Error::Gpu("the device was lost or destroyed".into())),
     }
 }

@@ -1,7 +1,7 @@
 //! Numbers on their way from the device to the host, without anybody waiting.
 
+use crate::buffer::Source;
 use crate::error::{Error, Result};
-use crate::vectors::Source;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -122,7 +122,7 @@ impl<T> Pending<T> {
     /// # Errors
     /// [`Error::Gpu`] where the device fails, or where it was taken already.
     pub fn wait_blocking(mut self, device: &wgpu::Device) -> Result<T> {
-        crate::memory::wait_blocking(device)?;
+        crate::buffer::wait_blocking(device)?;
         self.take().unwrap_or_else(|| Err(Error::Gpu("its encoder was not submitted, or its result was taken already".into())))
     }
 }

@@ -1,9 +1,9 @@
 //! How a population's iterations reach the device: a dispatch a level of its programs, or whole iterations in one.
 
+use crate::buffer::filled;
 use crate::config::{BatchNorm, Config};
 use crate::error::{Error, Result};
 use crate::kernels::{Grid, Kernels, Tile};
-use crate::memory::filled;
 use crate::program::Program;
 use bytemuck::{Pod, Zeroable};
 use std::num::NonZeroU64;

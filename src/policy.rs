@@ -1,11 +1,12 @@
 //! A trained policy at work where the data is: from the caller's observations to the caller's actions, on the device.
 
+use crate::buffer::{filled, storage};
 use crate::ddpg::Networks;
 use crate::error::{Error, Result};
 use crate::fault::guarded;
 use crate::hyper_parameters::RawHyperParameters;
 use crate::kernels::Kernels;
-use crate::memory::{AgentState, Memory, RoleBuffers, Sizes, filled, storage};
+use crate::memory::{AgentState, Memory, RoleBuffers, Sizes};
 use crate::network::{Activations, Allocator, Builder, Mode, Pass, vec4s};
 use crate::population::Population;
 use crate::program::{Matrix, Program, Steps};

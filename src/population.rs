@@ -1,5 +1,6 @@
 //! A population of agents on a device: its memory, its programs, and the recording of both. Never waits for the device.
 
+use crate::buffer::{filled, storage};
 use crate::compatible;
 use crate::config::{Algorithm, Config, Optimizer};
 use crate::ddpg::{Networks, Update};
@@ -10,7 +11,7 @@ use crate::host::HostMemory;
 use crate::hyper_parameters::HyperParameters;
 use crate::kernels::{Kernel, Kernels, Tile};
 use crate::measure::{Logged, replace_logged};
-use crate::memory::{AgentState, EPISODE_LOG, Memory, RoleBuffers, Sizes, filled, option, storage};
+use crate::memory::{AgentState, EPISODE_LOG, Memory, RoleBuffers, Sizes, option};
 use crate::network::Allocator;
 use crate::plan::{self, Iteration, Iterator, Plan};
 use crate::program::{Access, Operation, Program, Step, Steps};
@@ -153,8 +154,13 @@ impl Population {
         if let Some(tile) = options.tile.filter(|tile| !tile.runs_on(device)) {
             return Err(Error::Limit {
                 what: format!("the tile {tile:?}"),
-                needed: "the feature SUBGROUP and subgroups of 8 invocations".into(),
-                offered: format!("subgroups of {} to {}", device.adapter_info().subgroup_min_size, device.adapter_info().subgroup_max_size),
+                needed: format!("the features {:?} and subgroups of 8 invocations", Tile::FEATURES),
+                offered: format!(
+                    "the features {:?} and subgroups of {} to {}",
+                    device.features() & Tile::FEATURES,
+                    device.adapter_info().subgroup_min_size,
+                    device.adapter_info().subgroup_max_size
+                ),
                 remedy: "use Tile::Portable".into(),
             });
         }

@@ -1,8 +1,8 @@
 //! Pictures of episodes, drawn by a compute shader: `shaders/render/frame.wgsl` and a file an environment beside it.
 
+use crate::buffer::{filled, read_blocking, storage};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
-use crate::memory::{filled, read_blocking, storage};
 use crate::trajectory::Trajectory;
 
 /// Bytes of pixels drawn at once.

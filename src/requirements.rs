@@ -10,6 +10,7 @@ use crate::network::Allocator;
 use crate::population::{environment_stride, transition_stride};
 use crate::program::{MOST_OPERATIONS, Operation};
 use crate::rollout::Rollout;
+use crate::vectors::Medium;
 
 /// The features without which nothing works: none.
 ///
@@ -49,7 +50,7 @@ pub fn optional_features() -> wgpu::Features {
 /// # Errors
 /// [`Error::Config`] for settings that cannot work on any device.
 pub fn required_limits(config: &Config, environment: &Environment) -> Result<wgpu::Limits> {
-    let largest = buffers(config, environment)?.into_iter().map(|(_, bytes)| bytes).max().unwrap_or_default();
+    let largest = memory(config, environment)?.into_iter().map(|(_, bytes, _)| bytes).max().unwrap_or_default();
     let mut limits = wgpu::Limits::default();
     limits.max_storage_buffer_binding_size = limits.max_storage_buffer_binding_size.max(largest);
     limits.max_buffer_size = limits.max_buffer_size.max(largest);
@@ -86,8 +87,9 @@ pub fn check_device(device: &wgpu::Device, config: &Config, environment: &Enviro
             return Err(limit("the kernels", format!("{needed} {what}"), format!("{offered}")));
         }
     }
-    let most = offered.max_storage_buffer_binding_size.min(offered.max_buffer_size);
-    for (what, bytes) in buffers(config, environment)? {
+    let vectors = Tile::best(device).medium();
+    for (what, bytes, kernels_write_vectors) in memory(config, environment)? {
+        let most = if kernels_write_vectors { vectors } else { Medium::Buffer }.most_bytes(&offered);
         if bytes > most {
             return Err(limit(&what, format!("{bytes} bytes"), format!("{most} bytes in one binding")));
         }
@@ -100,8 +102,8 @@ fn limit(what: &str, needed: String, offered: String) -> Error {
     Error::Limit { what: what.into(), needed, offered, remedy }
 }
 
-/// The large buffers and their bytes.
-fn buffers(config: &Config, environment: &Environment) -> Result<Vec<(String, u64)>> {
+/// What is large, its bytes, and whether it is made of vec4s, which need not be in a buffer.
+fn memory(config: &Config, environment: &Environment) -> Result<Vec<(String, u64, bool)>> {
     config.validate()?;
     environment.validate()?;
     let networks = Networks::new(config, environment);
@@ -112,13 +114,15 @@ fn buffers(config: &Config, environment: &Environment) -> Result<Vec<(String, u6
     let each = |vec4s: u32| 16 * u64::from(vec4s) * u64::from(config.agents);
     let floats = |floats: u64| 4 * floats * u64::from(config.agents);
     Ok(vec![
-        ("the parameters".into(), each(2 * networks.length)),
-        ("the activations".into(), each(activations.used)),
+        ("the parameters".into(), each(2 * networks.length), true),
+        ("Adam's moments".into(), each(2 * networks.length), true),
+        ("the activations".into(), each(activations.used), true),
         (
             format!("the replay rings of {} transitions", config.replay_capacity),
             floats(u64::from(config.replay_capacity) * u64::from(transition_stride(environment))),
+            false,
         ),
-        ("the environments".into(), floats(u64::from(config.environments) * u64::from(environment_stride(environment)))),
-        ("the counters".into(), size_of::<AgentState>() as u64 * u64::from(config.agents)),
+        ("the environments".into(), floats(u64::from(config.environments) * u64::from(environment_stride(environment))), false),
+        ("the counters".into(), size_of::<AgentState>() as u64 * u64::from(config.agents), false),
     ])
 }

@@ -1,10 +1,10 @@
 //! Environments alone, nobody learning: `shaders/simulate.wgsl`.
 
+use crate::buffer::{filled, read_blocking, storage, wait_blocking};
 use crate::contract;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::fault::guarded;
-use crate::memory::{filled, read_blocking, storage, wait_blocking};
 use crate::pacing::Cost;
 use crate::shader;
 use bytemuck::{Pod, Zeroable};

@@ -1,12 +1,12 @@
 //! Single updates of the algorithms of Silver et al. 2014 against float64, through the programs that train. The reference
 //! knows no backward pass: every gradient is a central difference of the equations themselves.
 
+use crate::buffer::{Source, read_blocking};
 use crate::kernels::harness::{assert_close, default_limits, differences, wide};
-use crate::memory::{AgentState, read_blocking};
+use crate::memory::AgentState;
 use crate::network::Network;
 use crate::population::{Options, Population};
 use crate::program::Matrix;
-use crate::vectors::Source;
 use crate::{Algorithm, Config, Environment, Exploration, HyperParameters, Minibatch, Preset, Tile};
 use rand::RngExt;
 

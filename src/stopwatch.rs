@@ -1,7 +1,7 @@
 //! How long a compute pass takes: by the device's own clock where it has one.
 
+use crate::buffer::{read_blocking, wait_blocking};
 use crate::error::Result;
-use crate::memory::{read_blocking, wait_blocking};
 use std::time::Instant;
 
 /// Whose clock a time was read from.

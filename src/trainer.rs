@@ -1,11 +1,12 @@
 //! The host loop: submits slices of work, and now and then reads a few numbers.
 
+use crate::buffer::{read_blocking, wait_blocking};
 use crate::config::Config;
 use crate::environment::Environment;
 use crate::error::Result;
 use crate::hyper_parameters::HyperParameters;
 use crate::measure::measurements;
-use crate::memory::{AgentState, read_blocking, wait_blocking};
+use crate::memory::AgentState;
 use crate::pacing::Cost;
 use crate::population::Population;
 use std::time::{Duration, Instant};

@@ -1,10 +1,9 @@
 //! Evaluation episodes recorded step by step on the device: what there is to draw, and what the policy does.
 
+use crate::buffer::{Source, read_blocking, storage};
 use crate::error::{Error, Result};
 use crate::evaluate::{EPISODE_RETURN, FINISHED_LENGTH, Stage};
-use crate::memory::{read_blocking, storage};
 use crate::trainer::Trainer;
-use crate::vectors::Source;
 
 /// One episode of one agent's policy, without noise: the states it met and the actions it took in them.
 ///

@@ -1,7 +1,7 @@
 //! The kernels of `shaders/transfer.wgsl`: between an agent's memory and buffers of others.
 
+use crate::buffer::filled;
 use crate::error::Result;
-use crate::memory::filled;
 use crate::vectors::Medium;
 use bytemuck::{Pod, Zeroable};
 

@@ -1,8 +1,8 @@
 //! Memory that kernels address by whole vec4s: a buffer or, for drivers that load a texel faster than four numbers, a
 //! texture with a vec4 a texel, row after row.
 
+use crate::buffer::{Source, filled, mebibytes, storage};
 use crate::error::{Error, Result};
-use crate::memory::{filled, mebibytes, storage};
 use std::ops::Range;
 
 /// Texels a row of a texture: two to the power of `TEXTURE_ROW` in `shaders/shared/memory_texture.wgsl`.
@@ -49,18 +49,6 @@ impl Medium {
 pub(crate) enum Vectors {
     Buffer(wgpu::Buffer),
     Texture { texture: wgpu::Texture, view: wgpu::TextureView },
-}
-
-/// What can be copied to a buffer.
-pub(crate) trait Source {
-    /// Records a copy of `range` to `to`, from its byte `at` on.
-    fn record_copy(&self, encoder: &mut wgpu::CommandEncoder, range: Range<u64>, to: &wgpu::Buffer, at: u64);
-}
-
-impl Source for wgpu::Buffer {
-    fn record_copy(&self, encoder: &mut wgpu::CommandEncoder, range: Range<u64>, to: &wgpu::Buffer, at: u64) {
-        encoder.copy_buffer_to_buffer(self, range.start, to, at, range.end - range.start);
-    }
 }
 
 impl Source for Vectors {
@@ -195,8 +183,8 @@ fn layout(offset: u64) -> wgpu::TexelCopyBufferLayout {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::buffer::read_blocking;
     use crate::kernels::harness::{all_limits, default_limits};
-    use crate::memory::read_blocking;
 
     #[test]
     fn a_range_is_at_most_three_rectangles() {

@@ -1,12 +1,12 @@
 //! Snapshots from and to the device.
 
 use super::{BIAS_CORRECTION, Contents, Counters, OBSERVATIONS, REPLAY, SLOTS, Snapshot, Values, moment_tensors, parameter_tensors};
+use crate::buffer::{Source, read_blocking};
 use crate::error::{Error, Result};
 use crate::measure::replace_logged;
-use crate::memory::{AgentState, read_blocking};
+use crate::memory::AgentState;
 use crate::population::Population;
 use crate::trainer::{Trainer, halted};
-use crate::vectors::Source;
 use bytemuck::Zeroable;
 
 impl Trainer {

@@ -1,7 +1,7 @@
 //! What the tests of the environments share: single steps through the rollout program that trains, from chosen states
 //! or from those that resets and random actions lead to, beside a float64 reference.
 
-use crate::memory::{read_blocking, wait_blocking};
+use crate::buffer::{read_blocking, wait_blocking};
 use crate::population::{Population, environment_stride};
 use crate::{Config, Environment, Gpu};
 

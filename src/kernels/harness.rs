@@ -4,14 +4,15 @@
 //! Memory that a test does not fill holds [`CANARY`], NaN, so that whatever reads outside its matrices shows; and
 //! [`Contents::run`] refuses any change outside what the steps declare that they write.
 
+use crate::buffer::{Source, filled, read_blocking};
 use crate::config::{Config, Statistics};
 use crate::gpu::Gpu;
 use crate::hyper_parameters::HyperParameters;
 use crate::kernels::{Grid, Kernels, Tile};
-use crate::memory::{AgentState, Memory, RoleBuffers, Sizes, filled, read_blocking};
+use crate::memory::{AgentState, Memory, RoleBuffers, Sizes};
 use crate::program::{Access, Operation, Step, Steps};
 use crate::random::Philox;
-use crate::vectors::{Source, Vectors};
+use crate::vectors::Vectors;
 use crate::{Environment, network};
 use bytemuck::{Pod, Zeroable};
 use rand::RngExt;

@@ -12,7 +12,7 @@ pub fn reference_wrap_angle(x: f64) -> f64 {
 #[cfg(test)]
 pub(crate) fn on_device(main: &str, given: &[[u32; 4]], results: usize) -> Vec<[u32; 4]> {
     use super::harness::default_limits;
-    use crate::memory::{filled, read_blocking};
+    use crate::buffer::{filled, read_blocking};
     let bindings = "
 @group(0) @binding(0) var<storage, read> given: array<vec4u>;
 @group(0) @binding(1) var<storage, read_write> taken: array<vec4u>;

@@ -218,7 +218,11 @@ impl Tile {
         let info = device.adapter_info();
         match self {
             Tile::Portable | Tile::Small => true,
-            Tile::Subgroup => device.features().contains(Self::FEATURES) && (info.subgroup_min_size, info.subgroup_max_size) == (8, 8),
+            Tile::Subgroup => {
+                device.features().contains(Self::FEATURES)
+                    && device.limits().max_storage_textures_per_shader_stage >= 3
+                    && (info.subgroup_min_size, info.subgroup_max_size) == (8, 8)
+            }
         }
     }
 

@@ -1,9 +1,9 @@
 //! Every plan against the layered one, over a hundred iterations of rollout and learning.
 
 use super::Plan;
+use crate::buffer::read_blocking;
 use crate::kernels::Tile;
 use crate::kernels::harness::default_limits;
-use crate::memory::read_blocking;
 use crate::population::{Options, Population};
 use crate::{BatchNorm, Config, Environment, Gpu, HyperParameters, Trainer};
 

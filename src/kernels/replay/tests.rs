@@ -1,9 +1,10 @@
 use super::*;
+use crate::buffer::read_blocking;
 use crate::config::Config;
 use crate::kernels::harness::{Numbers, Place, chi_square, rig};
 use crate::kernels::philox::purpose;
 use crate::kernels::world::{Stored, World, probe, quiet};
-use crate::memory::{AgentState, read_blocking};
+use crate::memory::AgentState;
 use crate::{Environment, Population, philox};
 
 #[test]
