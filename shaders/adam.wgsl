@@ -47,7 +47,7 @@ struct Counters {
 
 // After t <- t + 1: 1 - beta^t by its recurrence, which loses no digits.
 fn next_counters(agent: u32) -> Counters {
-    let h = hyper_parameters[agent];
+    let h = hyper_parameters_of(agent);
     let update = agent_states[agent].updates + 1u;
     var blend = h.tau;
     if h.hard_update_every != 0u {
@@ -82,20 +82,21 @@ fn adam_step(operation: Operation, agent: u32) -> AdamStep {
     step.moments = agent * sizes.moments_stride;
     step.gradients = step.moments + sizes.gradient_offset;
     step.parameters = agent * sizes.parameters_stride;
-    step.beta1 = hyper_parameters[agent].adam_beta1;
-    step.beta2 = hyper_parameters[agent].adam_beta2;
-    step.one_minus_beta1 = hyper_parameters[agent].adam_one_minus_beta1;
-    step.one_minus_beta2 = hyper_parameters[agent].adam_one_minus_beta2;
-    step.epsilon = hyper_parameters[agent].adam_epsilon;
+    let h = hyper_parameters_of(agent);
+    step.beta1 = h.adam_beta1;
+    step.beta2 = h.adam_beta2;
+    step.one_minus_beta1 = h.adam_one_minus_beta1;
+    step.one_minus_beta2 = h.adam_one_minus_beta2;
+    step.epsilon = h.adam_epsilon;
     step.counters = counters_of(operation, agent);
     if is_actor {
-        step.weight_decay = hyper_parameters[agent].actor_weight_decay;
-        step.step_size = hyper_parameters[agent].actor_learning_rate;
+        step.weight_decay = h.actor_weight_decay;
+        step.step_size = h.actor_learning_rate;
     } else if network == CRITIC {
-        step.weight_decay = hyper_parameters[agent].critic_weight_decay;
-        step.step_size = hyper_parameters[agent].critic_learning_rate;
+        step.weight_decay = h.critic_weight_decay;
+        step.step_size = h.critic_learning_rate;
     } else {
-        step.step_size = hyper_parameters[agent].compatible_learning_rate;
+        step.step_size = h.compatible_learning_rate;
     }
     if !step.plain {
         step.step_size /= step.counters.bias_correction1;
@@ -103,13 +104,14 @@ fn adam_step(operation: Operation, agent: u32) -> AdamStep {
     return step;
 }
 
-// `index`: the vec4 within the agent's online parameters. `decays`: add weight decay (L2 on weight matrices only).
-fn apply_gradient(step: AdamStep, index: u32, gradient: vec4f, decays: bool) {
+// `index`: the vec4 within the agent's online parameters. `decays`: add weight decay (L2 on weight matrices only). False
+// where the step is not finite, and not taken: `end_step` has to know.
+fn apply_gradient(step: AdamStep, index: u32, gradient: vec4f, decays: bool) -> bool {
     if step.record {
         store_moment(step.gradients + index, gradient);
     }
     if step.halted {
-        return;
+        return true;
     }
     let first = step.moments + index;
     let second = first + sizes.second_moment_offset;
@@ -141,8 +143,7 @@ fn apply_gradient(step: AdamStep, index: u32, gradient: vec4f, decays: bool) {
     }
     let stepped = parameter - step.step_size * change;
     if !all_finite(stepped) || !all_finite(v) {
-        halt(step.agent, select(HALTED_CRITIC_GRADIENT, HALTED_ACTOR_GRADIENT, step.network == ACTOR), step.counters.update);
-        return;
+        return false;
     }
     if !step.plain {
         store_moment(first, m);
@@ -151,5 +152,13 @@ fn apply_gradient(step: AdamStep, index: u32, gradient: vec4f, decays: bool) {
     store_parameter(online, stepped);
     if step.blends {
         store_parameter(blended, blend_target(stepped, follower, step.counters.blend));
+    }
+    return true;
+}
+
+// `finite`: whether all that an invocation stepped was.
+fn end_step(step: AdamStep, finite: bool) {
+    if !finite {
+        halt(step.agent, select(HALTED_CRITIC_GRADIENT, HALTED_ACTOR_GRADIENT, step.network == ACTOR), step.counters.update);
     }
 }

@@ -342,7 +342,7 @@ fn layered_or_banded(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_inv
         }
         return;
     }
-    var band = Band(agent, workgroup.x * head.band, agent_states[agent].rows, hyper_parameters[agent].gamma);
+    var band = Band(agent, workgroup.x * head.band, agent_states[agent].rows, hyper_parameters_of(agent).gamma);
     if (head.flags & SAMPLES) != 0u {
         band.rows = min(agent_states[agent].replay_length, head.rows);
     }

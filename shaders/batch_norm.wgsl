@@ -188,8 +188,9 @@ fn normalise_columns_backward(operation: Operation, agent: u32, lane: u32, first
     workgroupBarrier();
     if lane < columns && (operation.flags & TRAIN_NORM) != 0u {
         let step = adam_step(operation, agent);
-        apply_gradient(step, operation.norm + column, d_scale, false);
+        var finite = apply_gradient(step, operation.norm + column, d_scale, false);
         let shift_gradient = select(d_shift, vec4f(), (operation.flags & CANCELLED_BIAS) != 0u);
-        apply_gradient(step, operation.norm + operation.columns + column, shift_gradient, false);
+        finite &= apply_gradient(step, operation.norm + operation.columns + column, shift_gradient, false);
+        end_step(step, finite);
     }
 }

@@ -70,7 +70,7 @@ fn compatible_difference(operation: Operation, agent: u32, lane: u32) {
     let rows = operation_rows(operation, agent);
     let slice = agent * sizes.activations_stride;
     let bounds = agent * sizes.parameters_stride + operation.norm;
-    let gamma = hyper_parameters[agent].gamma;
+    let gamma = hyper_parameters_of(agent).gamma;
     let count = 1.0 / f32(max(rows, 1u));
     let columns = operation.columns;
     var sums = vec4f(0.0, 0.0, 0.0, LOWEST);

@@ -18,18 +18,20 @@ fn dense_backward_parameters(operation: Operation, agent: u32, unit: u32, lane: 
     let slice = agent * sizes.activations_stride;
     let step = adam_step(operation, agent);
     product_transposed_left(slice + operation.input, operation.input_stride, operation.inner, slice + operation.forward, operation.forward_stride, operation.columns, rows, split, with_bias, place);
+    var finite = true;
     for (var c = 0u; c < TILE_COLUMNS; c++) {
         let at = place.column + c;
         if at < operation.columns {
             for (var r = finished_from(place); r < TILE_ROWS; r += finished_step(split)) {
                 if place.row + r < operation.inner * 4u {
-                    apply_gradient(step, operation.weights + (place.row + r) * operation.weights_stride + at, finished(r, c), true);
+                    finite &= apply_gradient(step, operation.weights + (place.row + r) * operation.weights_stride + at, finished(r, c), true);
                 }
             }
             if place.row == 0u && place.part == 0u {
                 let gradient = select(tile_sum[c], vec4f(), (operation.flags & CANCELLED_BIAS) != 0u);
-                apply_gradient(step, operation.bias + at, gradient, false);
+                finite &= apply_gradient(step, operation.bias + at, gradient, false);
             }
         }
     }
+    end_step(step, finite);
 }

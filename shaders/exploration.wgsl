@@ -25,19 +25,20 @@ const SCHEDULE_EXPONENTIAL: u32 = 2u;
 
 // What the noise of an episode starts from.
 fn first_noise(agent: u32) -> f32 {
-    return select(0.0, hyper_parameters[agent].ou_start, hyper_parameters[agent].noise_kind == NOISE_ORNSTEIN_UHLENBECK);
+    let h = hyper_parameters_of(agent);
+    return select(0.0, h.ou_start, h.noise_kind == NOISE_ORNSTEIN_UHLENBECK);
 }
 
 // The noise after `previous`, given a standard normal.
 fn next_noise(agent: u32, previous: f32, normal: f32) -> f32 {
-    let sigma = hyper_parameters[agent].noise_sigma;
-    switch hyper_parameters[agent].noise_kind {
+    let h = hyper_parameters_of(agent);
+    let sigma = h.noise_sigma;
+    switch h.noise_kind {
         case NOISE_GAUSSIAN: {
             return sigma * normal;
         }
         case NOISE_ORNSTEIN_UHLENBECK: {
-            let dt = hyper_parameters[agent].ou_dt;
-            return previous - hyper_parameters[agent].ou_theta * previous * dt + sigma * sqrt(dt) * normal;
+            return previous - h.ou_theta * previous * h.ou_dt + sigma * sqrt(h.ou_dt) * normal;
         }
         case NOISE_DECAYING_OFFSET: {
             return sigma / (1.0 + f32(agent_states[agent].episodes));
@@ -53,14 +54,14 @@ fn next_noise(agent: u32, previous: f32, normal: f32) -> f32 {
 
 // The schedule's factor after `step` steps of each environment.
 fn noise_factor(agent: u32, step: u32) -> f32 {
-    let progress = f32(step) * f32(sizes.environments) / max(hyper_parameters[agent].noise_span, 1e-6);
-    let least = hyper_parameters[agent].noise_final;
-    switch hyper_parameters[agent].noise_schedule {
+    let h = hyper_parameters_of(agent);
+    let progress = f32(step) * f32(sizes.environments) / max(h.noise_span, 1e-6);
+    switch h.noise_schedule {
         case SCHEDULE_LINEAR: {
-            return fma(least - 1.0, min(progress, 1.0), 1.0);
+            return fma(h.noise_final - 1.0, min(progress, 1.0), 1.0);
         }
         case SCHEDULE_EXPONENTIAL: {
-            return max(exp2(-progress), least);
+            return max(exp2(-progress), h.noise_final);
         }
         default: {
             return 1.0;
@@ -70,5 +71,5 @@ fn noise_factor(agent: u32, step: u32) -> f32 {
 
 // Noise in units of the action; `scale` is half the range of this action.
 fn noise_in_action_units(agent: u32, noise: f32, scale: f32, step: u32) -> f32 {
-    return noise * noise_factor(agent, step) * select(1.0, scale, hyper_parameters[agent].noise_is_relative != 0u);
+    return noise * noise_factor(agent, step) * select(1.0, scale, hyper_parameters_of(agent).noise_is_relative != 0u);
 }

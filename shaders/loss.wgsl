@@ -29,7 +29,7 @@ const LOWEST: f32 = -3.4028234e38;
 fn temporal_difference(operation: Operation, agent: u32, lane: u32) {
     let rows = operation_rows(operation, agent);
     let slice = agent * sizes.activations_stride;
-    let gamma = hyper_parameters[agent].gamma;
+    let gamma = hyper_parameters_of(agent).gamma;
     let count = 1.0 / f32(max(rows, 1u));
     var sums = vec4f(0.0, 0.0, 0.0, LOWEST);
     for (var r = lane; r < rows; r += WORKGROUP_SIZE) {

@@ -86,7 +86,7 @@ fn explore_rows(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocati
     let to = transfer.offset + agent * transfer.agent_stride + row * transfer.stride;
     let bounds = agent * sizes.parameters_stride + transfer.bounds;
     let noise_address = (agent * sizes.environments + row) * sizes.environment_stride + 1u;
-    let key = vec2u(hyper_parameters[agent].seed_low, hyper_parameters[agent].seed_high);
+    let key = agent_key(agent);
     let step = agent_states[agent].steps;
     for (var i = 0u; i < transfer.columns; i++) {
         let scale = load_parameter(bounds + i / 4u)[i % 4u];

@@ -148,7 +148,7 @@ impl Population {
         let activations = (5, inside.activations.binding());
         let explored = [
             sizes.clone(),
-            (2, whole(&inside.hyper_parameters)),
+            (2, inside.hyper_parameters.binding()),
             (3, inside.parameters.binding()),
             activations.clone(),
             (7, whole(&inside.environments)),
@@ -231,8 +231,13 @@ impl Population {
         let transfer = Transfer { agent, environment, episode_return, episode_length: length as f32, ..Transfer::zeroed() };
         guarded(&self.device, || {
             let inside = &self.memory.buffers;
-            let buffers = [(0, &self.memory.uniform), (2, &inside.hyper_parameters), (7, &inside.environments), (8, &inside.agent_states)];
-            let bound = buffers.map(|(binding, buffer)| (binding, buffer.as_entire_binding()));
+            let whole = wgpu::Buffer::as_entire_binding;
+            let bound = [
+                (0, whole(&self.memory.uniform)),
+                (2, inside.hyper_parameters.binding()),
+                (7, whole(&inside.environments)),
+                (8, whole(&inside.agent_states)),
+            ];
             let end = self.kernels.movers()?.bind(&self.queue, Mover::EndEpisode, transfer, 1, &bound);
             let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("end of an episode") });
             end.record(&mut encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes: None }));

@@ -81,7 +81,7 @@ pub struct AgentState {
 #[derive(Debug, Clone)]
 pub(crate) struct RoleBuffers {
     pub parameters: Vectors,
-    pub hyper_parameters: wgpu::Buffer,
+    pub hyper_parameters: Vectors,
     pub moments: Vectors,
     pub activations: Vectors,
     pub replay: wgpu::Buffer,
@@ -133,7 +133,7 @@ impl Memory {
         let bound = [
             uniform.as_entire_binding(),
             table.as_entire_binding(),
-            buffers.hyper_parameters.as_entire_binding(),
+            buffers.hyper_parameters.binding(),
             buffers.parameters.binding(),
             buffers.moments.binding(),
             buffers.activations.binding(),

@@ -1,6 +1,6 @@
 //! A trained policy at work where the data is: from the caller's observations to the caller's actions, on the device.
 
-use crate::buffer::{filled, storage};
+use crate::buffer::storage;
 use crate::ddpg::Networks;
 use crate::error::{Error, Result};
 use crate::fault::guarded;
@@ -11,7 +11,7 @@ use crate::network::{Activations, Allocator, Builder, Mode, Pass, vec4s};
 use crate::population::Population;
 use crate::program::{Matrix, Program, Steps};
 use crate::transfer::{IN, Move, Mover, OUT, Transfer};
-use crate::vectors::Vectors;
+use crate::vectors::{Content, Vectors};
 use bytemuck::Zeroable;
 use std::sync::Arc;
 
@@ -139,7 +139,14 @@ impl Policy {
         Ok(Self {
             device: device.clone(),
             queue: queue.clone(),
-            parameters: Vectors::filled(device, queue, grid.medium(), "the parameters of a policy", parameters)?,
+            parameters: Vectors::filled(
+                device,
+                queue,
+                (grid.medium(), Content::Floats),
+                "the parameters of a policy",
+                parameters,
+                "use smaller networks",
+            )?,
             kernels: Arc::new(Kernels::new(device, environment, grid)?),
             networks: Networks::new(config, environment),
             first: 0,
@@ -208,13 +215,13 @@ impl Policy {
         let mut table = Vec::new();
         let program = pass.steps.schedule(&mut table, &self.kernels);
         program.prepare(&self.kernels);
-        let smaller = "use smaller networks";
+        let (smaller, medium) = ("use smaller networks", self.kernels.medium());
         let unused = |what: &str| storage(device, what, 16, smaller);
         let buffers = RoleBuffers {
             parameters: self.parameters.clone(),
-            hyper_parameters: filled(device, queue, "unused", wgpu::BufferUsages::STORAGE, &[RawHyperParameters::zeroed()]),
-            moments: Vectors::new(device, self.kernels.medium(), "unused moments", 16, smaller)?,
-            activations: Vectors::new(device, self.kernels.medium(), "the activations of an inference", layout, smaller)?,
+            hyper_parameters: Vectors::filled(device, queue, (medium, Content::Words), "unused", &[RawHyperParameters::zeroed()], smaller)?,
+            moments: Vectors::new(device, medium, "unused moments", 16, smaller)?,
+            activations: Vectors::new(device, medium, "the activations of an inference", layout, smaller)?,
             replay: unused("unused replay")?,
             environments: unused("unused environments")?,
             agent_states: storage(device, "unused counters", size_of::<AgentState>() as u64, smaller)?,

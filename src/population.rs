@@ -1,6 +1,6 @@
 //! A population of agents on a device: its memory, its programs, and the recording of both. Never waits for the device.
 
-use crate::buffer::{filled, storage};
+use crate::buffer::storage;
 use crate::compatible;
 use crate::config::{Algorithm, Config, Optimizer};
 use crate::ddpg::{Networks, Update};
@@ -17,7 +17,7 @@ use crate::plan::{self, Iteration, Iterator, Plan};
 use crate::program::{Access, Operation, Program, Step, Steps};
 use crate::random::Philox;
 use crate::rollout::Rollout;
-use crate::vectors::Vectors;
+use crate::vectors::{Content, Vectors};
 use bytemuck::Zeroable;
 use std::sync::Arc;
 
@@ -551,7 +551,14 @@ fn allocate(
             "use fewer environments",
         )?,
         agent_states: storage(device, &with("the counters"), of(size_of::<AgentState>() as u32, 1), "use fewer agents")?,
-        hyper_parameters: filled(device, queue, "hyper-parameters", wgpu::BufferUsages::STORAGE, &raw),
+        hyper_parameters: Vectors::filled(
+            device,
+            queue,
+            (kernels.medium(), Content::Words),
+            &with("the hyper-parameters"),
+            &raw,
+            "use fewer agents",
+        )?,
     })
 }
 

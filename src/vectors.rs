@@ -3,6 +3,7 @@
 
 use crate::buffer::{Source, filled, mebibytes, storage};
 use crate::error::{Error, Result};
+use bytemuck::Pod;
 use std::ops::Range;
 
 /// Texels a row of a texture: two to the power of `TEXTURE_ROW` in `shaders/shared/memory_texture.wgsl`.
@@ -19,17 +20,18 @@ pub(crate) enum Medium {
 }
 
 impl Medium {
-    /// The binding through which kernels read and write.
-    pub fn binding_type(self) -> wgpu::BindingType {
+    /// The binding through which kernels read and write floats, or only read words.
+    pub fn binding_type(self, content: Content) -> wgpu::BindingType {
+        let read_only = content == Content::Words;
         match self {
             Medium::Buffer => wgpu::BindingType::Buffer {
-                ty: wgpu::BufferBindingType::Storage { read_only: false },
+                ty: wgpu::BufferBindingType::Storage { read_only },
                 has_dynamic_offset: false,
                 min_binding_size: None,
             },
             Medium::Texture => wgpu::BindingType::StorageTexture {
-                access: wgpu::StorageTextureAccess::ReadWrite,
-                format: wgpu::TextureFormat::Rgba32Float,
+                access: if read_only { wgpu::StorageTextureAccess::ReadOnly } else { wgpu::StorageTextureAccess::ReadWrite },
+                format: content.format(),
                 view_dimension: wgpu::TextureViewDimension::D2,
             },
         }
@@ -40,6 +42,24 @@ impl Medium {
         match self {
             Medium::Buffer => limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
             Medium::Texture => VEC4 * ROW * u64::from(limits.max_texture_dimension_2d),
+        }
+    }
+}
+
+/// What the vec4s are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// 32-bit floats, which kernels read and write.
+    Floats,
+    /// 32 bits of any type, which kernels only read.
+    Words,
+}
+
+impl Content {
+    fn format(self) -> wgpu::TextureFormat {
+        match self {
+            Content::Floats => wgpu::TextureFormat::Rgba32Float,
+            Content::Words => wgpu::TextureFormat::Rgba32Uint,
         }
     }
 }
@@ -66,14 +86,19 @@ impl Source for Vectors {
 }
 
 impl Vectors {
-    /// `bytes` of zeros, refusing what one binding of this device cannot hold.
+    /// `bytes` of floats, all zero, refusing what one binding of this device cannot hold.
     ///
     /// # Errors
     /// [`Error::Limit`] with `remedy`.
     pub fn new(device: &wgpu::Device, medium: Medium, what: &str, bytes: u64, remedy: &str) -> Result<Self> {
-        if medium == Medium::Buffer {
-            return Ok(Self::Buffer(storage(device, what, bytes, remedy)?));
+        match medium {
+            Medium::Buffer => Ok(Self::Buffer(storage(device, what, bytes, remedy)?)),
+            Medium::Texture => Self::texture(device, Content::Floats, what, bytes, remedy),
         }
+    }
+
+    fn texture(device: &wgpu::Device, content: Content, what: &str, bytes: u64, remedy: &str) -> Result<Self> {
+        let medium = Medium::Texture;
         let most = medium.most_bytes(&device.limits());
         if bytes > most {
             return Err(Error::Limit {
@@ -90,7 +115,7 @@ impl Vectors {
             mip_level_count: 1,
             sample_count: 1,
             dimension: wgpu::TextureDimension::D2,
-            format: wgpu::TextureFormat::Rgba32Float,
+            format: content.format(),
             usage: wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_DST | wgpu::TextureUsages::COPY_SRC,
             view_formats: &[],
         });
@@ -102,12 +127,19 @@ impl Vectors {
     ///
     /// # Errors
     /// As [`Vectors::new`].
-    pub fn filled(device: &wgpu::Device, queue: &wgpu::Queue, medium: Medium, what: &str, data: &[f32]) -> Result<Self> {
+    pub fn filled<T: Pod>(
+        device: &wgpu::Device,
+        queue: &wgpu::Queue,
+        (medium, content): (Medium, Content),
+        what: &str,
+        data: &[T],
+        remedy: &str,
+    ) -> Result<Self> {
         if medium == Medium::Buffer {
             let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
             return Ok(Self::Buffer(filled(device, queue, what, usage, data)));
         }
-        let vectors = Self::new(device, medium, what, size_of_val(data) as u64, "use smaller networks")?;
+        let vectors = Self::texture(device, content, what, size_of_val(data) as u64, remedy)?;
         vectors.write(queue, 0, data);
         Ok(vectors)
     }
@@ -120,8 +152,8 @@ impl Vectors {
     }
 
     /// Writes `data` from byte `start` on, before what is submitted next.
-    pub fn write(&self, queue: &wgpu::Queue, start: u64, data: &[f32]) {
-        let bytes = bytemuck::cast_slice(data);
+    pub fn write<T: Pod>(&self, queue: &wgpu::Queue, start: u64, data: &[T]) {
+        let bytes: &[u8] = bytemuck::cast_slice(data);
         match self {
             Vectors::Buffer(buffer) => queue.write_buffer(buffer, start, bytes),
             Vectors::Texture { texture, .. } => {
@@ -137,7 +169,7 @@ impl Vectors {
         match self {
             Vectors::Buffer(buffer) => encoder.clear_buffer(buffer, 0, None),
             Vectors::Texture { texture, .. } => {
-                let row = vec![0.0; 4 * ROW as usize];
+                let row = vec![0.0f32; 4 * ROW as usize];
                 (0..u64::from(texture.height())).for_each(|y| self.write(queue, y * VEC4 * ROW, &row));
             }
         }

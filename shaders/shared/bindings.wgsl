@@ -198,8 +198,7 @@ struct Dispatch {
 
 @group(0) @binding(0) var<uniform> sizes: Sizes;
 @group(0) @binding(1) var<uniform> operations: array<Operation, MOST_OPERATIONS>;
-@group(0) @binding(2) var<storage, read> hyper_parameters: array<HyperParameters>;
-// 3, 4, 5: parameters, moments, activations, in memory_buffer.wgsl or memory_texture.wgsl
+// 2 to 5: hyper-parameters, parameters, moments, activations, in memory_buffer.wgsl or memory_texture.wgsl
 @group(0) @binding(6) var<storage, read_write> replay: array<f32>;
 @group(0) @binding(7) var<storage, read_write> environments: array<f32>;
 @group(0) @binding(8) var<storage, read_write> agent_states: array<AgentState>;
@@ -248,7 +247,8 @@ fn operation_rows(operation: Operation, agent: u32) -> u32 {
 
 // The key of the agent's random numbers.
 fn agent_key(agent: u32) -> vec2u {
-    return vec2u(hyper_parameters[agent].seed_low, hyper_parameters[agent].seed_high);
+    let h = hyper_parameters_of(agent);
+    return vec2u(h.seed_low, h.seed_high);
 }
 
 // NaN and infinity have all exponent bits set. (x != x may be folded away under fast-math rules.)

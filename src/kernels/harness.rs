@@ -12,7 +12,7 @@ use crate::kernels::{Grid, Kernels, Tile};
 use crate::memory::{AgentState, Memory, RoleBuffers, Sizes};
 use crate::program::{Access, Operation, Step, Steps};
 use crate::random::Philox;
-use crate::vectors::Vectors;
+use crate::vectors::{Content, Vectors};
 use crate::{Environment, network};
 use bytemuck::{Pod, Zeroable};
 use rand::RngExt;
@@ -138,10 +138,10 @@ impl Contents {
         let program = Steps(steps.to_vec()).schedule(&mut table, &rig.kernels);
         let raw: Vec<_> = self.hyper_parameters.iter().map(HyperParameters::raw).collect();
         let buffers = RoleBuffers {
-            parameters: vectors(rig, &self.parameters),
-            hyper_parameters: buffer(rig, &raw),
-            moments: vectors(rig, &self.moments),
-            activations: vectors(rig, &self.activations),
+            parameters: vectors(rig, Content::Floats, &self.parameters),
+            hyper_parameters: vectors(rig, Content::Words, &raw),
+            moments: vectors(rig, Content::Floats, &self.moments),
+            activations: vectors(rig, Content::Floats, &self.activations),
             replay: buffer(rig, &self.replay),
             environments: buffer(rig, &self.environments),
             agent_states: buffer(rig, &self.states),
@@ -217,8 +217,8 @@ fn buffer<T: Pod>(rig: &Rig, data: &[T]) -> wgpu::Buffer {
     filled(&rig.gpu.device, &rig.gpu.queue, "test", wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC, data)
 }
 
-fn vectors(rig: &Rig, data: &[f32]) -> Vectors {
-    let held = Vectors::filled(&rig.gpu.device, &rig.gpu.queue, rig.kernels.medium(), "test", data);
+fn vectors<T: Pod>(rig: &Rig, content: Content, data: &[T]) -> Vectors {
+    let held = Vectors::filled(&rig.gpu.device, &rig.gpu.queue, (rig.kernels.medium(), content), "test", data, "");
     held.unwrap_or_else(|error| panic!("{}: {error}", rig.name))
 }
 

@@ -9,7 +9,7 @@ use crate::plan::DispatchEntry;
 use crate::program::{MOST_OPERATIONS, NOWHERE, Operation, flag};
 use crate::shader;
 use crate::simulation;
-use crate::vectors::Medium;
+use crate::vectors::{Content, Medium};
 use naga::{AddressSpace, Expression, ImageClass, ImageDimension, Literal, Module, StorageAccess, StorageFormat, TypeInner};
 use std::mem::offset_of;
 
@@ -103,8 +103,13 @@ fn bindings_have_the_layouts_order_and_types() {
                     AddressSpace::Handle,
                     &TypeInner::Image { dim: ImageDimension::D2, arrayed: false, class: ImageClass::Storage { format, access } },
                 ) => {
-                    assert_eq!((format, access), (StorageFormat::Rgba32Float, StorageAccess::LOAD | StorageAccess::STORE), "{name}");
-                    Medium::Texture.binding_type()
+                    let content = match (format, access.contains(StorageAccess::STORE)) {
+                        (StorageFormat::Rgba32Float, true) => Content::Floats,
+                        (StorageFormat::Rgba32Uint, false) => Content::Words,
+                        other => panic!("{name} is a texture of {other:?}"),
+                    };
+                    assert!(access.contains(StorageAccess::LOAD), "{name}");
+                    Medium::Texture.binding_type(content)
                 }
                 (other, _) => panic!("{name} is bound in {other:?}"),
             };

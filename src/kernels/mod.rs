@@ -32,7 +32,7 @@ use crate::error::{Error, Result};
 use crate::plan::{DispatchEntry, dispatch_stride};
 use crate::shader;
 use crate::transfer::Movers;
-use crate::vectors::Medium;
+use crate::vectors::{Content, Medium};
 use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -220,7 +220,7 @@ impl Tile {
             Tile::Portable | Tile::Small => true,
             Tile::Subgroup => {
                 device.features().contains(Self::FEATURES)
-                    && device.limits().max_storage_textures_per_shader_stage >= 3
+                    && device.limits().max_storage_textures_per_shader_stage >= 4
                     && (info.subgroup_min_size, info.subgroup_max_size) == (8, 8)
             }
         }
@@ -317,10 +317,9 @@ impl FromIterator<Kernel> for Kinds {
 /// then what kernels write, a role each.
 fn memory_binding_types(medium: Medium) -> [wgpu::BindingType; 9] {
     let buffer = |ty| wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None };
-    let storage = |read_only| buffer(wgpu::BufferBindingType::Storage { read_only });
-    let (uniform, read, write) = (buffer(wgpu::BufferBindingType::Uniform), storage(true), storage(false));
-    let vectors = medium.binding_type();
-    [uniform, uniform, read, vectors, vectors, vectors, write, write, write]
+    let (uniform, write) = (buffer(wgpu::BufferBindingType::Uniform), buffer(wgpu::BufferBindingType::Storage { read_only: false }));
+    let (words, floats) = (medium.binding_type(Content::Words), medium.binding_type(Content::Floats));
+    [uniform, uniform, words, floats, floats, floats, write, write, write]
 }
 
 /// How work is dealt out to workgroups: all that a program needs to know of the kernels while it is laid out.
