@@ -100,6 +100,34 @@ fn layered(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) gri
     }
 }
 
+// The same for a run of operations that treat every row alike: a team takes a band of rows, a row of tiles in each, y, through
+// all of them. What it reads of another level is its own. (The loops end at their ends: such a driver goes through a
+// loop's body once more, to no effect, where they end at the start.)
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn layered_in_bands(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let end = dispatch.first + operations[dispatch.first].chain;
+    var index = dispatch.first;
+    loop {
+        let operation = operations[index];
+        let tiles = operation.units / grid.y;
+        var tile_of_band = 0u;
+        loop {
+            execute(operation, workgroup.z, workgroup.y * tiles + tile_of_band, lane);
+            tile_of_band++;
+            if tile_of_band >= tiles {
+                break;
+            }
+        }
+        if operation.ends_level != 0u {
+            memory_barrier();
+        }
+        index++;
+        if index >= end {
+            break;
+        }
+    }
+}
+
 // The same, y counting the operations, where a dispatch may also be a chain of small levels, one workgroup an agent: both in
 // one pipeline, since a GPU takes its time to change pipelines.
 @compute @workgroup_size(WORKGROUP_SIZE)

@@ -24,6 +24,32 @@ pub(crate) fn stages(steps: &[Step], grid: &Grid) -> Vec<Stage> {
     }
 }
 
+/// Whether teams can take bands of rows through `operations`, the last `added` of them new, one after the other, each team
+/// reading what it has written itself: instead of dispatches, which cost a software driver 20 µs each.
+pub(crate) fn run_in_place(operations: &[&Operation], added: usize, grid: &Grid) -> bool {
+    // such a driver ends all loops of an invocation silently after 65,535 iterations of all of them together
+    const MOST_ITERATIONS: u32 = 30_000;
+    // of a tile, besides the inner dimension: its rows, and some more
+    const ITERATIONS_A_TILE: u32 = 16;
+    // so many bands keep all cores busy; fewer are worth it where they are short
+    const ENOUGH_BANDS: u32 = 4;
+    const SHORT: u32 = 8;
+    let rows_of = |operation: &Operation| (operation.rows, operation.flags & flag::MINIBATCH_ROWS);
+    let family = Kernel::from_kind(operations[0].kind).family();
+    let alike = |operation: &&Operation| {
+        let kernel = Kernel::from_kind(operation.kind);
+        kernel.treats_rows_alike() && family.contains(&kernel) && rows_of(operation) == rows_of(operations[0])
+    };
+    let bands = grid.bands_in_place(operations[0].rows);
+    if bands == 0 || !operations.iter().all(alike) {
+        return false;
+    }
+    let tiles = |operation: &&Operation| operation.units / bands;
+    let iterations: u32 = operations.iter().map(|operation| tiles(operation) * (operation.inner + ITERATIONS_A_TILE)).sum();
+    let new: u32 = operations[operations.len() - added..].iter().map(tiles).sum();
+    iterations <= MOST_ITERATIONS && (bands >= ENOUGH_BANDS || new <= SHORT)
+}
+
 /// The matrices of an operation that treats every row alike, and alone.
 struct Operands {
     reads: Vec<Matrix>,

@@ -211,45 +211,65 @@ impl Steps {
 
     /// Groups the steps into dispatches; `table` takes the operations.
     pub fn schedule(&self, table: &mut Vec<Operation>, grid: &Grid) -> Program {
-        let dispatches = if grid.tile.mixes_kinds() { self.stages(table, grid) } else { self.kinds_of_levels(table) };
+        let dispatches = if grid.tile.mixes_kinds() { self.stages(table, grid) } else { self.kinds_of_levels(table, grid) };
         Program { dispatches }
     }
 
-    /// A dispatch a kind of each level.
-    fn kinds_of_levels(&self, table: &mut Vec<Operation>) -> Vec<Dispatch> {
+    /// A dispatch a kind of each level, or a run of several where bands of rows can be taken through it.
+    fn kinds_of_levels(&self, table: &mut Vec<Operation>, grid: &Grid) -> Vec<Dispatch> {
         let levels = self.gathered_levels();
+        let kind = |i: usize| self.0[i].operation.kind;
         let mut order: Vec<usize> = (0..self.0.len()).collect();
-        order.sort_by_key(|&i| (levels[i], self.0[i].operation.kind));
-        let mut dispatches: Vec<Dispatch> = Vec::new();
-        let mut previous = None;
-        for i in order {
-            let operation = self.0[i].operation;
-            let key = (levels[i], operation.kind);
-            match dispatches.last_mut() {
-                Some(last) if previous == Some(key) => {
-                    last.operations += 1;
-                    last.workgroups = (last.workgroups.0.max(operation.units), last.operations);
-                }
-                _ => dispatches.push(Dispatch {
-                    kinds: Kinds::of(Kernel::from_kind(operation.kind)),
-                    is_banded: false,
-                    first: table.len() as u32,
-                    operations: 1,
-                    workgroups: (operation.units, 1),
-                }),
+        order.sort_by_key(|&i| (levels[i], kind(i)));
+        let mut runs: Vec<Run> = Vec::new();
+        for group in order.chunk_by(|&i, &j| (levels[i], kind(i)) == (levels[j], kind(j))) {
+            match self.run_to_join(&runs, group, grid) {
+                Some(run) => runs[run].push(group.to_vec()),
+                None => runs.push(vec![group.to_vec()]),
             }
-            if previous.is_some_and(|(level, _)| level != levels[i])
-                && let Some(last) = table.last_mut()
-            {
+        }
+        let mut dispatches = Vec::new();
+        for (index, run) in runs.iter().enumerate() {
+            let first = table.len();
+            for level in run {
+                table.extend(level.iter().map(|&i| self.0[i].operation));
+                if let Some(last) = table.last_mut() {
+                    last.ends_level = u32::from(run.len() > 1);
+                }
+            }
+            let operations = &mut table[first..];
+            let count = operations.len() as u32;
+            let is_banded = run.len() > 1;
+            let units = operations.iter().map(|operation| operation.units).max().unwrap_or(0);
+            let workgroups = if is_banded { (grid.bands_in_place(operations[0].rows), 1) } else { (units, count) };
+            if is_banded {
+                operations[0].chain = count;
+            }
+            // what lies side by side with the next dispatch does not end the level
+            let next = runs.get(index + 1).map(|next| levels[next[0][0]]);
+            if let Some(last) = operations.last_mut().filter(|_| next != Some(levels[run[0][0]])) {
                 last.ends_level = 1;
             }
-            previous = Some(key);
-            table.push(operation);
-        }
-        if let Some(last) = table.last_mut() {
-            last.ends_level = 1;
+            let kinds = operations.iter().map(|operation| Kernel::from_kind(operation.kind)).collect();
+            dispatches.push(Dispatch { kinds, is_banded, first: first as u32, operations: count, workgroups });
         }
         dispatches
+    }
+
+    /// The run that a level's operations of one kind can be a part of: the last one of such operations, unless they need
+    /// what comes behind it.
+    fn run_to_join(&self, runs: &[Run], group: &[usize], grid: &Grid) -> Option<usize> {
+        for (index, run) in runs.iter().enumerate().rev() {
+            let members = || run.iter().flatten().map(|&i| &self.0[i]);
+            let operations: Vec<&Operation> = members().chain(group.iter().map(|&i| &self.0[i])).map(|step| &step.operation).collect();
+            if bands::run_in_place(&operations, group.len(), grid) {
+                return Some(index);
+            }
+            if group.iter().any(|&i| members().any(|earlier| self.0[i].conflicts(earlier))) {
+                return None;
+            }
+        }
+        None
     }
 
     /// A dispatch a stage, small ones joined.
@@ -285,6 +305,9 @@ impl Steps {
         dispatches
     }
 }
+
+/// Steps that a dispatch executes level by level.
+type Run = Vec<Vec<usize>>;
 
 /// Workgroups of a stage that one workgroup works off in less time than another dispatch takes to start.
 const CHAINED_UNITS: u32 = 4;
@@ -431,5 +454,51 @@ mod tests {
         let Scheduled { dispatches, operations, .. } = scheduled(&steps, Tile::Small);
         assert_eq!(dispatches, [(0, (1, 1)), (4, (CHAINED_UNITS + 1, 1))]);
         assert_eq!(operations, [[3, 0, 4], [3, 1, 0], [2, 0, 0], [13, 1, 0], [13, 1, 0]]);
+    }
+
+    /// The steps of an update of `hidden` networks, scheduled for a software driver.
+    fn update(hidden: &[u32], batch_size: u32) -> (Program, Vec<Operation>) {
+        let mut config = crate::Config::default();
+        (config.actor_hidden, config.critic_hidden, config.batch_size) = (hidden.to_vec(), hidden.to_vec(), batch_size);
+        let grid = Grid::of(Tile::Subgroup, 1);
+        let networks = crate::ddpg::Networks::new(&config, &crate::Environment::pendulum_v1());
+        let mut table = Vec::new();
+        let program = crate::ddpg::Update::new(&config, &networks, &grid).steps.schedule(&mut table, &grid);
+        (program, table)
+    }
+
+    #[test]
+    fn bands_of_rows_run_in_place_through_all_layers() {
+        let (program, table) = update(&[64, 64], 64);
+        let shapes: Vec<_> = program.dispatches.iter().map(|dispatch| (dispatch.operations, dispatch.is_banded)).collect();
+        // sample; all forward passes; TD error; the critic backwards; its steps; the critic again; objective; backwards; steps
+        let expected = [(1, false), (12, true), (1, false), (2, true), (3, false), (3, true), (1, false), (5, true), (3, false)];
+        assert_eq!(shapes, expected);
+        for dispatch in program.dispatches.iter().filter(|dispatch| dispatch.is_banded) {
+            let operations = &table[dispatch.first as usize..(dispatch.first + dispatch.operations) as usize];
+            assert_eq!((operations[0].chain, dispatch.workgroups), (dispatch.operations, (8, 1)));
+            assert!(operations.iter().all(|operation| operation.units > 0 && operation.units % 8 == 0), "whole rows of tiles");
+            // each reads what one of an earlier level has written, or what lay there before
+            let mut level = Vec::new();
+            for operation in operations {
+                assert!(level.iter().all(|&written| written != operation.input), "a level ends before what it writes is read");
+                level.push(operation.output);
+                if operation.ends_level != 0 {
+                    level.clear();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bands_never_take_more_iterations_than_a_software_driver_counts() {
+        for hidden in [256, 1024, 4096] {
+            let (program, table) = update(&[hidden, hidden], 64);
+            for dispatch in program.dispatches.iter().filter(|dispatch| dispatch.is_banded) {
+                let operations = &table[dispatch.first as usize..(dispatch.first + dispatch.operations) as usize];
+                let iterations: u32 = operations.iter().map(|operation| operation.units / 8 * (operation.inner + 16)).sum();
+                assert!(iterations < 32_768, "{iterations} with {hidden}");
+            }
+        }
     }
 }

@@ -119,7 +119,7 @@ impl Kernel {
     }
 
     /// The kinds that differ from it in what happens to a finished tile only, itself among them.
-    fn family(self) -> &'static [Kernel] {
+    pub fn family(self) -> &'static [Kernel] {
         const FAMILIES: [&[Kernel]; 4] = [
             &[Kernel::ForwardRectified, Kernel::ForwardLinear, Kernel::ForwardTanh],
             &[Kernel::BackwardRectified, Kernel::BackwardTanh],
@@ -128,6 +128,14 @@ impl Kernel {
         ];
         let alone = &Self::ALL[self as usize..=self as usize];
         FAMILIES.into_iter().find(|family| family.contains(&self)).unwrap_or(alone)
+    }
+
+    /// Whether it has a product and treats every row alike, and alone.
+    pub fn treats_rows_alike(self) -> bool {
+        matches!(
+            self,
+            Kernel::ForwardLinear | Kernel::ForwardRectified | Kernel::ForwardTanh | Kernel::BackwardRectified | Kernel::BackwardTanh
+        )
     }
 
     /// The name of its constant in `shaders/program.wgsl`.
@@ -407,6 +415,12 @@ impl Grid {
         self.band_memory > 0 && rows > 1
     }
 
+    /// Bands of `rows` that teams can take through operations in place, a row of tiles each; 0: there are no teams.
+    pub fn bands_in_place(&self, rows: u32) -> u32 {
+        let (tile_rows, _, team) = self.tile.shape();
+        if team > 1 { rows.div_ceil(tile_rows) } else { 0 }
+    }
+
     /// Rows a band, the best first: as many as leave the device enough bands, and fewer where they need too much memory.
     pub fn band_rows(&self, rows: u32) -> Vec<u32> {
         let (tile_rows, _, _) = self.tile.shape();
@@ -518,7 +532,8 @@ impl Kernels {
     /// The pipeline of a dispatch's kinds of operation, compiled when it is first asked for: programs ask as they are built.
     pub fn pipeline(&self, kinds: Kinds, is_banded: bool) -> wgpu::ComputePipeline {
         let entry_point = match (self.tile.mixes_kinds(), is_banded) {
-            (false, _) => "layered",
+            (false, false) => "layered",
+            (false, true) => "layered_in_bands",
             (true, false) => "layered_or_chained",
             (true, true) => "layered_or_banded",
         };

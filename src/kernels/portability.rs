@@ -8,8 +8,8 @@ use naga::valid::{ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage};
 use std::collections::HashSet;
 
-/// Of the layered plan, of the same where a dispatch mixes kinds, also with bands, and of the fused plan.
-const ENTRY_POINTS: [&str; 4] = ["layered", "layered_or_chained", "layered_or_banded", "iterate_fused"];
+/// Of the layered plan, of the same where a dispatch mixes kinds, also with bands, of the fused plan, and of bands in place.
+const ENTRY_POINTS: [&str; 5] = ["layered", "layered_or_chained", "layered_or_banded", "iterate_fused", "layered_in_bands"];
 
 const STAGE: ShaderStage = ShaderStage::Compute;
 
@@ -34,7 +34,10 @@ fn for_each_pipeline(tile: Tile, check: impl Fn(&str, &str, &Module, &ModuleInfo
         let beside_bands = |kernel: &Kernel| !Kernel::BATCH_NORM.contains(kernel) && !Kinds::of(*kernel).run_the_environment();
         let banded: Kinds = Kernel::ALL.iter().copied().filter(beside_bands).collect();
         let banded = tile.mixes_kinds().then_some((ENTRY_POINTS[2], banded, tile.workgroup_size()));
-        for (entry, kinds, workgroup_size) in layered.chain(banded).chain([(ENTRY_POINTS[3], every, INVOCATIONS)]) {
+        let families: HashSet<Kinds> =
+            Kernel::ALL.iter().filter(|kernel| kernel.treats_rows_alike()).map(|&k| Kinds::of(k).with_families()).collect();
+        let in_place = families.into_iter().filter(|_| tile == Tile::Subgroup).map(|kinds| (ENTRY_POINTS[4], kinds, tile.workgroup_size()));
+        for (entry, kinds, workgroup_size) in layered.chain(banded).chain(in_place).chain([(ENTRY_POINTS[3], every, INVOCATIONS)]) {
             let mut constants = PipelineConstants::default();
             constants.insert("KINDS".into(), f64::from(kinds.bits()));
             constants.insert("WORKGROUP_SIZE".into(), f64::from(workgroup_size));
