@@ -492,6 +492,14 @@ mod tests {
     }
 
     #[test]
+    fn only_a_team_takes_bands_in_place() {
+        assert_eq!(Grid::of(Tile::Subgroup, 1).bands_in_place(65), 9);
+        for grid in [Grid::of_one_workgroup(Tile::Subgroup, 256, 1), Grid::of(Tile::Portable, 1), Grid::of(Tile::Small, 1)] {
+            assert_eq!(grid.bands_in_place(65), 0, "{grid:?}");
+        }
+    }
+
+    #[test]
     fn bands_never_take_more_iterations_than_a_software_driver_counts() {
         for hidden in [256, 1024, 4096] {
             let (program, table) = update(&[hidden, hidden], 64);

@@ -415,10 +415,10 @@ impl Grid {
         self.band_memory > 0 && rows > 1
     }
 
-    /// Bands of `rows` that teams can take through operations in place, a row of tiles each; 0: there are no teams.
+    /// Bands of `rows` that teams can take through operations in place, a row of tiles each; 0: a workgroup is not a team.
     pub fn bands_in_place(&self, rows: u32) -> u32 {
         let (tile_rows, _, team) = self.tile.shape();
-        if team > 1 { rows.div_ceil(tile_rows) } else { 0 }
+        if team > 1 && self.workgroup_size == team { rows.div_ceil(tile_rows) } else { 0 }
     }
 
     /// Rows a band, the best first: as many as leave the device enough bands, and fewer where they need too much memory.
