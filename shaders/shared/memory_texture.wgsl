@@ -1,6 +1,6 @@
-// What kernels load or store by whole vec4s, in textures: the other half of bindings.wgsl on software drivers. A vec4 is a texel,
-// row after row. Such a driver takes a buffer apart number by number, with a check and a branch each; a texel it loads
-// whole (benches/RESULTS.md).
+// What kernels load or store by whole vec4s, in textures: the other half of bindings.wgsl on software drivers. A vec4 is a
+// texel, row after row. Such a driver takes a buffer apart number by number, with a check and a branch each; a texel it
+// loads whole (benches/RESULTS.md).
 
 @group(0) @binding(2) var hyper_parameters: texture_storage_2d<rgba32uint, read>;
 @group(0) @binding(3) var parameters: texture_storage_2d<rgba32float, read_write>;
