@@ -1,5 +1,6 @@
 //! Which operations share a dispatch where a dispatch takes every kind, and which of them a workgroup takes a band of rows
-//! through, with nothing but workgroup memory in between (`shaders/bands.wgsl`).
+//! through, with nothing but workgroup memory in between (`shaders/bands.wgsl`). Also which can be taken so in place, on software
+//! drivers (`layered_in_bands`).
 
 use crate::kernels::{Grid, Kernel};
 use crate::program::{Matrix, NOWHERE, Operation, Step, flag};
@@ -263,7 +264,7 @@ impl Dealer<'_> {
             (operation.strip, operation.split, operation.units) = (invocations, 1, 0);
             let kind = Kernel::from_kind(operation.kind);
             let transposed = matches!(kind, Kernel::BackwardRectified | Kernel::BackwardTanh);
-            if transposed || matches!(kind, Kernel::ForwardLinear | Kernel::ForwardRectified | Kernel::ForwardTanh) {
+            if kind.treats_rows_alike() {
                 let (split, rounds) = self.grid.deal_band(self.band, operation.columns, operation.inner, transposed, invocations);
                 operation.split = split;
                 (most_rounds, meets) = (most_rounds.max(rounds), true);

@@ -4,23 +4,31 @@ use crate::error::{Error, Result};
 use bytemuck::Pod;
 use std::ops::Range;
 
-/// A size for people.
-pub(crate) fn mebibytes(bytes: u64) -> String {
-    format!("{bytes} bytes ({:.1} MiB)", bytes as f64 / f64::from(1 << 20))
+/// The most bytes that one binding of a buffer holds on a device with `limits`.
+pub(crate) fn most_bytes(limits: &wgpu::Limits) -> u64 {
+    limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
+}
+
+/// Refuses `bytes` of `what` that are more than the `most` in one `container`.
+///
+/// # Errors
+/// [`Error::Limit`] with `remedy`.
+pub(crate) fn check_fits(what: &str, bytes: u64, most: u64, container: &str, remedy: &str) -> Result<()> {
+    if bytes <= most {
+        return Ok(());
+    }
+    let mebibytes = |bytes: u64| format!("{bytes} bytes ({:.1} MiB)", bytes as f64 / f64::from(1 << 20));
+    Err(Error::Limit {
+        what: what.into(),
+        needed: mebibytes(bytes),
+        offered: format!("{} in one {container}", mebibytes(most)),
+        remedy: remedy.into(),
+    })
 }
 
 /// Creates a zeroed storage buffer, refusing what one binding of this device cannot hold.
 pub(crate) fn storage(device: &wgpu::Device, what: &str, bytes: u64, remedy: &str) -> Result<wgpu::Buffer> {
-    let limits = device.limits();
-    let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
-    if bytes > most {
-        return Err(Error::Limit {
-            what: what.into(),
-            needed: mebibytes(bytes),
-            offered: format!("{} in one binding", mebibytes(most)),
-            remedy: remedy.into(),
-        });
-    }
+    check_fits(what, bytes, most_bytes(&device.limits()), "binding", remedy)?;
     Ok(device.create_buffer(&wgpu::BufferDescriptor {
         label: Some(what),
         size: bytes.max(16).next_multiple_of(16),
@@ -48,6 +56,12 @@ pub(crate) fn filled<T: Pod>(
     buffer
 }
 
+/// A buffer that the host reads.
+pub(crate) fn staging(device: &wgpu::Device, label: &str, size: u64) -> wgpu::Buffer {
+    let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+    device.create_buffer(&wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false })
+}
+
 /// What can be copied to a buffer.
 pub(crate) trait Source {
     /// Records a copy of `range` to `to`, from its byte `at` on.
@@ -66,12 +80,7 @@ impl Source for wgpu::Buffer {
 /// [`Error::Gpu`] where the device is lost or the copy cannot be mapped.
 pub(crate) fn read_blocking<T: Pod>(device: &wgpu::Device, queue: &wgpu::Queue, source: &impl Source, range: Range<u64>) -> Result<Vec<T>> {
     let size = range.end - range.start;
-    let staging = device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some("readback"),
-        size,
-        usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-        mapped_at_creation: false,
-    });
+    let staging = staging(device, "readback", size);
     let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("readback") });
     source.record_copy(&mut encoder, range, &staging, 0);
     queue.submit([encoder.finish()]);
@@ -95,12 +104,7 @@ pub(crate) fn read_blocking<T: Pod>(device: &wgpu::Device, queue: &wgpu::Queue, 
 /// [`Error::Gpu`] where it does not.
 pub(crate) fn wait_blocking(device: &wgpu::Device) -> Result<()> {
     // a destroyed or lost device polls as if nothing were wrong, but it maps no buffer
-    let pulse = device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some("pulse"),
-        size: 4,
-        usage: wgpu::BufferUsages::MAP_READ,
-        mapped_at_creation: false,
-    });
+    let pulse = staging(device, "pulse", 4);
     let (sender, receiver) = std::sync::mpsc::channel();
     pulse.slice(..).map_async(wgpu::MapMode::Read, move |result| {
         let _ = sender.send(result);

@@ -160,7 +160,8 @@ impl<'a> Stage<'a> {
         let stride = environment_stride(&population.environment);
         let fewer = "evaluate fewer agents at once";
         let each = |floats: u64, what| storage(device, what, 4 * floats * u64::from(agents), fewer);
-        let vectors = |vec4s: u32, what| Vectors::new(device, population.kernels.medium(), what, 16 * u64::from(vec4s * agents), fewer);
+        let vectors =
+            |vec4s: u32, what| Vectors::new(device, population.kernels.medium(), what, 16 * u64::from(vec4s) * u64::from(agents), fewer);
         let buffers = RoleBuffers {
             parameters: population.memory.buffers.parameters.clone(),
             hyper_parameters: population.memory.buffers.hyper_parameters.clone(),

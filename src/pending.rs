@@ -1,6 +1,6 @@
 //! Numbers on their way from the device to the host, without anybody waiting.
 
-use crate::buffer::Source;
+use crate::buffer::{Source, staging};
 use crate::error::{Error, Result};
 use std::ops::Range;
 use std::pin::Pin;
@@ -75,12 +75,7 @@ impl<T> Pending<T> {
         decode: impl FnOnce(&[u8]) -> Result<T> + Send + Sync + 'static,
     ) -> Self {
         let size = range.end - range.start;
-        let buffer = device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("readback"),
-            size,
-            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
+        let buffer = staging(device, "readback", size);
         source.record_copy(encoder, range, &buffer, 0);
         let shared = Arc::<Mutex<State>>::default();
         let completion = Completion(shared.clone());

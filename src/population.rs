@@ -1,6 +1,6 @@
 //! A population of agents on a device: its memory, its programs, and the recording of both. Never waits for the device.
 
-use crate::buffer::storage;
+use crate::buffer::{most_bytes, storage};
 use crate::compatible;
 use crate::config::{Algorithm, Config, Optimizer};
 use crate::ddpg::{Networks, Update};
@@ -534,7 +534,7 @@ fn allocate(
     let with = |what: &str| format!("{what} of {agents} agent{}", if agents == 1 { "" } else { "s" });
     let smaller = "use fewer agents or smaller networks";
     let transition = 4 * u64::from(sizes.transition_stride);
-    let most = device.limits().max_storage_buffer_binding_size.min(device.limits().max_buffer_size) / transition / agents;
+    let most = most_bytes(&device.limits()) / transition / agents;
     let replay = format!("use a replay_capacity of at most {most}, or fewer agents");
     let replay_bytes = agents * transition * u64::from(config.replay_capacity);
     let raw: Vec<_> = hyper_parameters.iter().map(HyperParameters::raw).collect();

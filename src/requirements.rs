@@ -23,7 +23,8 @@ pub fn required_features() -> wgpu::Features {
 }
 
 /// Features that are used where a device has them: subgroups and textures that kernels both read and write (several times
-/// the speed on software drivers), and timestamps (a [`Pacer`](crate::Pacer) then measures the device's own time). Ask for those of them that the adapter offers.
+/// the speed on software drivers), and timestamps (a [`Pacer`](crate::Pacer) then measures the device's own time). Ask for
+/// those of them that the adapter offers.
 ///
 /// ```
 /// use ddpg_wgpu::{optional_features, wgpu};
@@ -88,8 +89,8 @@ pub fn check_device(device: &wgpu::Device, config: &Config, environment: &Enviro
         }
     }
     let vectors = Tile::best(device).medium();
-    for (what, bytes, kernels_write_vectors) in memory(config, environment)? {
-        let most = if kernels_write_vectors { vectors } else { Medium::Buffer }.most_bytes(&offered);
+    for (what, bytes, is_vectors) in memory(config, environment)? {
+        let most = if is_vectors { vectors } else { Medium::Buffer }.most_bytes(&offered);
         if bytes > most {
             return Err(limit(&what, format!("{bytes} bytes"), format!("{most} bytes in one binding")));
         }

@@ -1,8 +1,8 @@
 //! Memory that kernels address by whole vec4s: a buffer or, for drivers that load a texel faster than four numbers, a
 //! texture with a vec4 a texel, row after row.
 
-use crate::buffer::{Source, filled, mebibytes, storage};
-use crate::error::{Error, Result};
+use crate::buffer::{Source, check_fits, filled, most_bytes, storage};
+use crate::error::Result;
 use bytemuck::Pod;
 use std::ops::Range;
 
@@ -40,7 +40,7 @@ impl Medium {
     /// The most bytes that one binding holds on a device with `limits`.
     pub fn most_bytes(self, limits: &wgpu::Limits) -> u64 {
         match self {
-            Medium::Buffer => limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
+            Medium::Buffer => most_bytes(limits),
             Medium::Texture => VEC4 * ROW * u64::from(limits.max_texture_dimension_2d),
         }
     }
@@ -89,7 +89,7 @@ impl Vectors {
     /// `bytes` of floats, all zero, refusing what one binding of this device cannot hold.
     ///
     /// # Errors
-    /// [`Error::Limit`] with `remedy`.
+    /// [`Error::Limit`](crate::Error::Limit) with `remedy`.
     pub fn new(device: &wgpu::Device, medium: Medium, what: &str, bytes: u64, remedy: &str) -> Result<Self> {
         match medium {
             Medium::Buffer => Ok(Self::Buffer(storage(device, what, bytes, remedy)?)),
@@ -98,16 +98,7 @@ impl Vectors {
     }
 
     fn texture(device: &wgpu::Device, content: Content, what: &str, bytes: u64, remedy: &str) -> Result<Self> {
-        let medium = Medium::Texture;
-        let most = medium.most_bytes(&device.limits());
-        if bytes > most {
-            return Err(Error::Limit {
-                what: what.into(),
-                needed: mebibytes(bytes),
-                offered: format!("{} in one texture", mebibytes(most)),
-                remedy: remedy.into(),
-            });
-        }
+        check_fits(what, bytes, Medium::Texture.most_bytes(&device.limits()), "texture", remedy)?;
         let texture = device.create_texture(&wgpu::TextureDescriptor {
             label: Some(what),
             // refused above where the number of rows would not fit
@@ -216,6 +207,7 @@ fn layout(offset: u64) -> wgpu::TexelCopyBufferLayout {
 mod tests {
     use super::*;
     use crate::buffer::read_blocking;
+    use crate::error::Error;
     use crate::kernels::harness::{all_limits, default_limits};
 
     #[test]

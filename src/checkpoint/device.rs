@@ -122,13 +122,12 @@ impl Population {
 
     /// `length` floats from `offset` in an agent's slice of `stride` floats.
     fn read(&self, source: &impl Source, agent: usize, stride: u32, offset: u32, length: u32) -> Result<Vec<f32>> {
-        let start = 4 * (agent as u64 * u64::from(stride) + u64::from(offset));
+        let start = byte(agent, stride, offset);
         read_blocking(&self.device, &self.queue, source, start..start + 4 * u64::from(length))
     }
 
     fn write(&self, buffer: &wgpu::Buffer, agent: usize, stride: u32, offset: u32, numbers: &[f32]) {
-        let start = 4 * (agent as u64 * u64::from(stride) + u64::from(offset));
-        self.queue.write_buffer(buffer, start, bytemuck::cast_slice(numbers));
+        self.queue.write_buffer(buffer, byte(agent, stride, offset), bytemuck::cast_slice(numbers));
     }
 
     /// Environments, and floats of each.
@@ -213,7 +212,7 @@ impl Population {
         for place in moment_tensors(&self.networks, sizes.second_moment_offset) {
             place.scatter(tensor(&place.name), &mut moments);
         }
-        self.memory.buffers.moments.write(&self.queue, 16 * agent as u64 * u64::from(sizes.moments_stride), &moments);
+        self.memory.buffers.moments.write(&self.queue, byte(agent, 4 * sizes.moments_stride, 0), &moments);
         let [rows, floats] = self.slots();
         self.write(&self.memory.buffers.environments, agent, (rows * floats) as u32, 0, tensor(SLOTS));
         let (offset, stride) = self.observations();
@@ -222,8 +221,7 @@ impl Population {
         for (row, observation) in padded.chunks_mut(stride as usize).zip(tensor(OBSERVATIONS).chunks(columns)) {
             row[..columns].copy_from_slice(observation);
         }
-        let start = 4 * (4 * agent as u64 * u64::from(sizes.activations_stride) + u64::from(offset));
-        self.memory.buffers.activations.write(&self.queue, start, &padded);
+        self.memory.buffers.activations.write(&self.queue, byte(agent, 4 * sizes.activations_stride, offset), &padded);
         let holds_replay = snapshot.contents() == Contents::TrainingAndReplay;
         if holds_replay {
             self.write(&self.memory.buffers.replay, agent, sizes.replay_stride, 0, tensor(REPLAY));
@@ -248,4 +246,9 @@ impl Population {
         self.queue.write_buffer(&self.memory.buffers.agent_states, agent as u64 * bytes.len() as u64, bytes);
         Ok(())
     }
+}
+
+/// Where float `offset` of an agent's slice of `stride` floats begins.
+fn byte(agent: usize, stride: u32, offset: u32) -> u64 {
+    4 * (agent as u64 * u64::from(stride) + u64::from(offset))
 }
