@@ -154,7 +154,7 @@ impl Population {
         if let Some(tile) = options.tile.filter(|tile| !tile.runs_on(device)) {
             return Err(Error::Limit {
                 what: format!("the tile {tile:?}"),
-                needed: format!("the features {:?} and subgroups of 8 invocations", Tile::FEATURES),
+                needed: format!("the features {:?} and subgroups of {} invocations", Tile::FEATURES, tile.team()),
                 offered: format!(
                     "the features {:?} and subgroups of {} to {}",
                     device.features() & Tile::FEATURES,

@@ -1,5 +1,5 @@
-// How the tiles of a matrix product are dealt out. The register tile itself is in tile_portable.wgsl, tile_subgroup.wgsl
-// or tile_small.wgsl, whichever the device is served best by.
+// How the tiles of a matrix product are dealt out. The register tile itself is in tile_portable.wgsl, tile_subgroup.wgsl,
+// tile_quad.wgsl or tile_small.wgsl, whichever the device is served best by.
 
 // An invocation's part of a tile: where it begins in the output (its row, its vec4 column), the invocation's number in the
 // team that shares what it loads, in the `split` that shares the inner dimension, and among those of its part.

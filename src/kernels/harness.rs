@@ -51,9 +51,9 @@ pub(crate) struct Rig {
 /// The portable tile on a device with the default limits, and every other tile that the adapter runs.
 pub(crate) fn rigs(environment: &Environment) -> Vec<Rig> {
     let mut rigs = vec![rig(environment), compiled("small tile, default limits", default_limits(), environment, Tile::Small)];
-    if Tile::Subgroup.runs_on(&all_limits().device) {
-        rigs.push(compiled("subgroup tile, textures, all limits", all_limits(), environment, Tile::Subgroup));
-    }
+    let named = [("subgroup tile, textures, all limits", Tile::Subgroup), ("quad tile, textures, all limits", Tile::Quad)];
+    let teams = named.into_iter().filter(|(_, tile)| tile.runs_on(&all_limits().device));
+    rigs.extend(teams.map(|(name, tile)| compiled(name, all_limits(), environment, tile)));
     rigs
 }
 

@@ -174,11 +174,14 @@ impl Kernel {
     }
 }
 
+/// What the driver of Mesa's lavapipe calls itself.
+const MESA_SOFTWARE_DRIVER: &str = "llvmpipe";
+
 /// How the matrix products are tiled.
 ///
 /// ```
 /// use ddpg_wgpu::Tile;
-/// assert_eq!(Tile::ALL.map(Tile::name), ["portable", "subgroup", "small"]);
+/// assert_eq!(Tile::ALL.map(Tile::name), ["portable", "subgroup", "quad", "small"]);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
@@ -189,6 +192,9 @@ pub enum Tile {
     /// 8 rows by 8 vec4 columns a team of eight invocations that broadcast to each other what they load, from textures
     /// instead of buffers, where subgroups are eight wide: `shaders/shared/tile_subgroup.wgsl`. For software drivers.
     Subgroup,
+    /// The same with teams of four, 8 rows by 4 vec4 columns, where subgroups are four wide: `shaders/shared/tile_quad.wgsl`.
+    /// For software drivers on ARM, and on other processors without AVX.
+    Quad,
     /// 4 rows by 1 vec4 column an invocation, or several that split the inner dimension, on any device:
     /// `shaders/shared/tile_small.wgsl`. For GPUs.
     Small,
@@ -196,13 +202,14 @@ pub enum Tile {
 
 impl Tile {
     /// Every tile.
-    pub const ALL: [Tile; 3] = [Tile::Portable, Tile::Subgroup, Tile::Small];
+    pub const ALL: [Tile; 4] = [Tile::Portable, Tile::Subgroup, Tile::Quad, Tile::Small];
 
     /// Its name, as `ddpg train --tile` takes it.
     pub fn name(self) -> &'static str {
         match self {
             Tile::Portable => "portable",
             Tile::Subgroup => "subgroup",
+            Tile::Quad => "quad",
             Tile::Small => "small",
         }
     }
@@ -210,14 +217,16 @@ impl Tile {
     /// The features that a tile uses where a device has them.
     pub(crate) const FEATURES: wgpu::Features = wgpu::Features::SUBGROUP.union(wgpu::Features::TEXTURE_ADAPTER_SPECIFIC_FORMAT_FEATURES);
 
-    /// The tile that serves `device` best: software drivers load buffers number by number and have subgroups of eight; GPUs
-    /// need many invocations to hide that each of them waits.
+    /// The tile that serves `device` best: GPUs need many invocations to hide that each of them waits; software drivers have
+    /// few and wait for nobody. Mesa's loads texels fast, and has subgroups as wide as the processor's vectors.
     pub fn best(device: &wgpu::Device) -> Self {
-        let software = device.adapter_info().device_type == wgpu::DeviceType::Cpu;
-        match software {
-            true if Self::Subgroup.runs_on(device) => Self::Subgroup,
-            true => Self::Portable,
-            false => Self::Small,
+        let info = device.adapter_info();
+        match info.device_type {
+            wgpu::DeviceType::Cpu if info.driver == MESA_SOFTWARE_DRIVER => {
+                [Self::Subgroup, Self::Quad].into_iter().find(|tile| tile.runs_on(device)).unwrap_or(Self::Portable)
+            }
+            wgpu::DeviceType::Cpu => Self::Portable,
+            _ => Self::Small,
         }
     }
 
@@ -226,10 +235,10 @@ impl Tile {
         let info = device.adapter_info();
         match self {
             Tile::Portable | Tile::Small => true,
-            Tile::Subgroup => {
+            Tile::Subgroup | Tile::Quad => {
                 device.features().contains(Self::FEATURES)
                     && device.limits().max_storage_textures_per_shader_stage >= 4
-                    && (info.subgroup_min_size, info.subgroup_max_size) == (8, 8)
+                    && (info.subgroup_min_size, info.subgroup_max_size) == (self.team(), self.team())
             }
         }
     }
@@ -239,15 +248,21 @@ impl Tile {
         match self {
             Tile::Portable => (8, 2, 1),
             Tile::Subgroup => (8, 1, 8),
+            Tile::Quad => (8, 1, 4),
             Tile::Small => (4, 1, 1),
         }
+    }
+
+    /// Invocations that broadcast to each other what they load: a whole subgroup; 1: each loads its own.
+    pub(crate) fn team(self) -> u32 {
+        self.shape().2
     }
 
     /// What parameters, moments and activations are in.
     pub(crate) fn medium(self) -> Medium {
         match self {
             Tile::Portable | Tile::Small => Medium::Buffer,
-            Tile::Subgroup => Medium::Texture,
+            Tile::Subgroup | Tile::Quad => Medium::Texture,
         }
     }
 
@@ -260,7 +275,7 @@ impl Tile {
     /// Invocations that may share a tile's inner dimension.
     fn most_parts(self) -> u32 {
         match self {
-            Tile::Portable | Tile::Subgroup => 1,
+            Tile::Portable | Tile::Subgroup | Tile::Quad => 1,
             Tile::Small => 16,
         }
     }
@@ -269,7 +284,7 @@ impl Tile {
     pub(crate) fn workgroup_size(self) -> u32 {
         match self {
             Tile::Portable => 32,
-            Tile::Subgroup => 8,
+            Tile::Subgroup | Tile::Quad => self.team(),
             Tile::Small => 256,
         }
     }

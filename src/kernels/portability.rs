@@ -36,7 +36,7 @@ fn for_each_pipeline(tile: Tile, check: impl Fn(&str, &str, &Module, &ModuleInfo
         let banded = tile.mixes_kinds().then_some((ENTRY_POINTS[2], banded, tile.workgroup_size()));
         let families: HashSet<Kinds> =
             Kernel::ALL.iter().filter(|kernel| kernel.treats_rows_alike()).map(|&k| Kinds::of(k).with_families()).collect();
-        let in_place = families.into_iter().filter(|_| tile == Tile::Subgroup).map(|kinds| (ENTRY_POINTS[4], kinds, tile.workgroup_size()));
+        let in_place = families.into_iter().filter(|_| tile.team() > 1).map(|kinds| (ENTRY_POINTS[4], kinds, tile.workgroup_size()));
         for (entry, kinds, workgroup_size) in layered.chain(banded).chain(in_place).chain([(ENTRY_POINTS[3], every, INVOCATIONS)]) {
             let mut constants = PipelineConstants::default();
             constants.insert("KINDS".into(), f64::from(kinds.bits()));
@@ -121,16 +121,16 @@ fn what_the_bench_runs_translates_too() {
 fn translates(tile: Tile, what: &str, entry: &str, module: &Module, info: &ModuleInfo) {
     let options = spv::PipelineOptions { shader_stage: STAGE, entry_point: entry.into() };
     // the version that wgpu asks for where subgroups are used
-    let target = spv::Options { lang_version: if tile == Tile::Subgroup { (1, 3) } else { (1, 0) }, ..Default::default() };
+    let target = spv::Options { lang_version: if tile.team() > 1 { (1, 3) } else { (1, 0) }, ..Default::default() };
     let words = spv::write_vec(module, info, &target, Some(&options)).unwrap_or_else(|error| panic!("{what}: SPIR-V: {error}"));
     assert!(words.len() > 100, "{what}: SPIR-V of {} words", words.len());
 
-    let target = msl::Options { lang_version: if tile == Tile::Subgroup { (2, 1) } else { (2, 0) }, ..Default::default() };
+    let target = msl::Options { lang_version: if tile.team() > 1 { (2, 1) } else { (2, 0) }, ..Default::default() };
     let text = msl::write_string(module, info, &target, &msl::PipelineOptions::default());
     let (text, _) = text.unwrap_or_else(|error| panic!("{what}: MSL: {error}"));
     assert!(text.contains("kernel void"), "{what}: MSL without a kernel");
 
-    let model = if tile == Tile::Subgroup { hlsl::ShaderModel::V6_0 } else { hlsl::ShaderModel::V5_1 };
+    let model = if tile.team() > 1 { hlsl::ShaderModel::V6_0 } else { hlsl::ShaderModel::V5_1 };
     let target = hlsl::Options { shader_model: model, ..Default::default() };
     let mut text = String::new();
     let options = hlsl::PipelineOptions::default();
@@ -138,7 +138,7 @@ fn translates(tile: Tile, what: &str, entry: &str, module: &Module, info: &Modul
     written.unwrap_or_else(|error| panic!("{what}: HLSL: {error}"));
     assert!(text.contains("numthreads"), "{what}: HLSL without a kernel");
 
-    let embedded = tile != Tile::Subgroup;
+    let embedded = tile.team() == 1;
     for version in [glsl::Version::new_gles(310), glsl::Version::Desktop(430)] {
         if matches!(version, glsl::Version::Embedded { .. }) && !embedded {
             continue;

@@ -139,12 +139,17 @@ fn copy(gpu: &Gpu, rows: u32, in_texture: bool) -> (Kernel, [Memory; 2]) {
     (kernel, memory)
 }
 
+/// Whether what trains best there has its vec4s in textures.
+fn trains_in_textures(gpu: &Gpu) -> bool {
+    matches!(Tile::best(&gpu.device), Tile::Subgroup | Tile::Quad)
+}
+
 /// A way to multiply: its name, its shader, and rows and columns of a workgroup.
 type Product = (&'static str, &'static str, (u32, u32));
 
 /// Those that `gpu` can run.
 fn products(gpu: &Gpu) -> impl Iterator<Item = Product> {
-    let textures = Tile::Subgroup.runs_on(&gpu.device);
+    let textures = trains_in_textures(gpu);
     PRODUCTS.into_iter().filter(move |(name, ..)| textures || *name != FROM_TEXTURES)
 }
 
@@ -173,7 +178,7 @@ pub fn measure(bench: &Bench) -> Result<Option<Ceilings>> {
     let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
     let row = 16 * u64::from(COPIED_COLUMNS);
     let rows = (if bench.is_software() { 64 << 20 } else { 1 << 30 }).min(most) / row;
-    let seconds = copy(gpu, rows as u32, Tile::Subgroup.runs_on(&gpu.device)).0.seconds(&stopwatch, bench.pace.repetitions)?;
+    let seconds = copy(gpu, rows as u32, trains_in_textures(gpu)).0.seconds(&stopwatch, bench.pace.repetitions)?;
     let copied = rows * row;
     let bytes = spread(&seconds, 2.0 * copied as f64)?;
 
@@ -257,7 +262,7 @@ mod tests {
         let gpu = open();
         const ROWS: u32 = 3;
         let floats = numbers((4 * ROWS * COPIED_COLUMNS) as usize, 1);
-        for in_texture in [false, true].into_iter().filter(|in_texture| !in_texture || Tile::Subgroup.runs_on(&gpu.device)) {
+        for in_texture in [false, true].into_iter().filter(|in_texture| !in_texture || trains_in_textures(&gpu)) {
             let (kernel, [source, destination]) = copy(&gpu, ROWS, in_texture);
             write(&gpu, &source, &floats);
             run(&gpu, &kernel);
