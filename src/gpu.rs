@@ -57,7 +57,7 @@ impl Gpu {
         let info = adapter.get_info();
         let features = match limits {
             Some(_) => wgpu::Features::empty(),
-            None => adapter.features() & (wgpu::Features::TIMESTAMP_QUERY | Tile::FEATURES),
+            None => adapter.features() & (wgpu::Features::TIMESTAMP_QUERY | Tile::ANY_FEATURES),
         };
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("ddpg-wgpu"),

@@ -151,18 +151,8 @@ impl Population {
                 config.agents
             )));
         }
-        if let Some(tile) = options.tile.filter(|tile| !tile.runs_on(device)) {
-            return Err(Error::Limit {
-                what: format!("the tile {tile:?}"),
-                needed: format!("the features {:?} and subgroups of {} invocations", Tile::FEATURES, tile.team()),
-                offered: format!(
-                    "the features {:?} and subgroups of {} to {}",
-                    device.features() & Tile::FEATURES,
-                    device.adapter_info().subgroup_min_size,
-                    device.adapter_info().subgroup_max_size
-                ),
-                remedy: "use Tile::Portable".into(),
-            });
+        if let Some(tile) = options.tile {
+            tile.check(device)?;
         }
         let networks = Networks::new(config, environment);
         let plan = plan::choose(device, options.plan)?;

@@ -31,7 +31,7 @@ pub fn required_features() -> wgpu::Features {
 /// assert!(optional_features().contains(wgpu::Features::TIMESTAMP_QUERY));
 /// ```
 pub fn optional_features() -> wgpu::Features {
-    Tile::FEATURES | wgpu::Features::TIMESTAMP_QUERY
+    Tile::ANY_FEATURES | wgpu::Features::TIMESTAMP_QUERY
 }
 
 /// The limits that a population of `config` in `environment` needs: WebGPU's defaults, raised only where a buffer is

@@ -35,14 +35,11 @@ fn memory_file(medium: Medium) -> (&'static str, &'static str) {
     }
 }
 
-const TEAM_FILE: (&str, &str) = ("shared/tile_team.wgsl", include_str!("../shaders/shared/tile_team.wgsl"));
-
 /// The register tile, and what only it is used with.
 fn tile_files(tile: Tile) -> &'static [(&'static str, &'static str)] {
     match tile {
-        Tile::Portable => &[("shared/tile_portable.wgsl", include_str!("../shaders/shared/tile_portable.wgsl"))],
-        Tile::Subgroup => &[TEAM_FILE, ("shared/tile_subgroup.wgsl", include_str!("../shaders/shared/tile_subgroup.wgsl"))],
-        Tile::Quad => &[TEAM_FILE, ("shared/tile_quad.wgsl", include_str!("../shaders/shared/tile_quad.wgsl"))],
+        Tile::Portable | Tile::Texture => &[("shared/tile_portable.wgsl", include_str!("../shaders/shared/tile_portable.wgsl"))],
+        Tile::Subgroup => &[("shared/tile_subgroup.wgsl", include_str!("../shaders/shared/tile_subgroup.wgsl"))],
         Tile::Small => &[
             ("shared/tile_small.wgsl", include_str!("../shaders/shared/tile_small.wgsl")),
             ("bands.wgsl", include_str!("../shaders/bands.wgsl")),
@@ -145,8 +142,8 @@ pub(crate) fn check_exported(name: &str, source: &str) -> Result<()> {
 
 pub(crate) fn capabilities(tile: Tile) -> naga::valid::Capabilities {
     match tile {
-        Tile::Portable | Tile::Small => naga::valid::Capabilities::empty(),
-        Tile::Subgroup | Tile::Quad => naga::valid::Capabilities::SUBGROUP,
+        Tile::Portable | Tile::Texture | Tile::Small => naga::valid::Capabilities::empty(),
+        Tile::Subgroup => naga::valid::Capabilities::SUBGROUP,
     }
 }
 

@@ -1,7 +1,7 @@
-// What arithmetic can do, for software drivers with subgroups of four or eight, which load texels fastest: the product of
-// left [size, size], transposed, and right [size, size]. Four invocations own 16 rows by 8 vec4 columns, each of them two
-// columns; four steps along the inner dimension at a time. Of left's numbers for them each invocation loads four vec4s and
-// hands them to the others: twelve loads for 512 multiplications and additions.
+// What arithmetic can do, for software drivers that load texels fastest and broadcast slowly: the product of left
+// [size, size], transposed, and right [size, size]. An invocation owns 16 rows by 2 vec4 columns; four steps along the inner
+// dimension at a time, for which it loads sixteen vec4s of left and eight of right: 24 loads for 512 multiplications and
+// additions.
 
 @group(0) @binding(0) var left: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(1) var right: texture_storage_2d<rgba32float, read>;
@@ -38,45 +38,34 @@ fn store(row: u32, column: u32, t: ptr<function, Rows>) {
     }
 }
 
+// Four rows of the product, from 4 `r` on, in steps k to k + 3.
+fn add_rows(r: u32, k: u32, y0: Pair, y1: Pair, y2: Pair, y3: Pair, t: ptr<function, Rows>) {
+    add_outer(textureLoad(left, vec2u(r, k)), y0, t);
+    add_outer(textureLoad(left, vec2u(r, k + 1u)), y1, t);
+    add_outer(textureLoad(left, vec2u(r, k + 2u)), y2, t);
+    add_outer(textureLoad(left, vec2u(r, k + 3u)), y3, t);
+}
+
 @compute @workgroup_size(8)
-fn multiply(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32, @builtin(subgroup_invocation_id) id: u32) {
+fn multiply(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
     let column = 2u * (group.x * 8u + lane);
-    let row = group.y * 16u;
-    let own = row / 4u + id % 4u;
-    // the first member of the team
-    let m = id - id % 4u;
+    let row = 4u * group.y;
     var t0 = Rows();
     var t1 = Rows();
     var t2 = Rows();
     var t3 = Rows();
     for (var k = 0u; k < SIZE; k += 4u) {
-        let x0 = textureLoad(left, vec2u(own, k));
-        let x1 = textureLoad(left, vec2u(own, k + 1u));
-        let x2 = textureLoad(left, vec2u(own, k + 2u));
-        let x3 = textureLoad(left, vec2u(own, k + 3u));
         let y0 = load_pair(k, column);
         let y1 = load_pair(k + 1u, column);
         let y2 = load_pair(k + 2u, column);
         let y3 = load_pair(k + 3u, column);
-        add_outer(subgroupShuffle(x0, m), y0, &t0);
-        add_outer(subgroupShuffle(x1, m), y1, &t0);
-        add_outer(subgroupShuffle(x2, m), y2, &t0);
-        add_outer(subgroupShuffle(x3, m), y3, &t0);
-        add_outer(subgroupShuffle(x0, m + 1u), y0, &t1);
-        add_outer(subgroupShuffle(x1, m + 1u), y1, &t1);
-        add_outer(subgroupShuffle(x2, m + 1u), y2, &t1);
-        add_outer(subgroupShuffle(x3, m + 1u), y3, &t1);
-        add_outer(subgroupShuffle(x0, m + 2u), y0, &t2);
-        add_outer(subgroupShuffle(x1, m + 2u), y1, &t2);
-        add_outer(subgroupShuffle(x2, m + 2u), y2, &t2);
-        add_outer(subgroupShuffle(x3, m + 2u), y3, &t2);
-        add_outer(subgroupShuffle(x0, m + 3u), y0, &t3);
-        add_outer(subgroupShuffle(x1, m + 3u), y1, &t3);
-        add_outer(subgroupShuffle(x2, m + 3u), y2, &t3);
-        add_outer(subgroupShuffle(x3, m + 3u), y3, &t3);
+        add_rows(row, k, y0, y1, y2, y3, &t0);
+        add_rows(row + 1u, k, y0, y1, y2, y3, &t1);
+        add_rows(row + 2u, k, y0, y1, y2, y3, &t2);
+        add_rows(row + 3u, k, y0, y1, y2, y3, &t3);
     }
-    store(row, column, &t0);
-    store(row + 4u, column, &t1);
-    store(row + 8u, column, &t2);
-    store(row + 12u, column, &t3);
+    store(4u * row, column, &t0);
+    store(4u * row + 4u, column, &t1);
+    store(4u * row + 8u, column, &t2);
+    store(4u * row + 12u, column, &t3);
 }

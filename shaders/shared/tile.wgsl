@@ -1,8 +1,12 @@
-// How the tiles of a matrix product are dealt out. The register tile itself is in tile_portable.wgsl, tile_subgroup.wgsl,
-// tile_quad.wgsl or tile_small.wgsl, whichever the device is served best by.
+// How the tiles of a matrix product are dealt out. The register tile itself is in tile_portable.wgsl, tile_subgroup.wgsl
+// or tile_small.wgsl, whichever the device is served best by.
+
+// Invocations side by side in a row of tiles that stay together: those that hand on to each other what they load, or that
+// take bands of rows through layers in place.
+override TEAM: u32 = 1u;
 
 // An invocation's part of a tile: where it begins in the output (its row, its vec4 column), the invocation's number in the
-// team that shares what it loads, in the `split` that shares the inner dimension, and among those of its part.
+// team, in the `split` that shares the inner dimension, and among those of its part.
 struct Place {
     row: u32,
     column: u32,

@@ -1,11 +1,10 @@
-// The register tile of every matrix product: one invocation owns 8 rows by 2 vec4 columns of the output and keeps them
-// in sixteen named vec4s, because naga does not unroll loops and only registers are fast everywhere. Sixteen vec4 loads
-// feed 64 vec4 multiply-adds. Rows and columns past the edge repeat the last one; whoever stores skips them.
+// The register tile that runs anywhere, in buffers or in textures: one invocation owns 8 rows by 2 vec4 columns of the
+// output and keeps them in sixteen named vec4s, because naga does not unroll loops and only registers are fast everywhere.
+// Sixteen vec4 loads feed 64 vec4 multiply-adds. Rows and columns past the edge repeat the last one; whoever stores skips
+// them.
 
 const TILE_ROWS: u32 = 8u;
 const TILE_COLUMNS: u32 = 2u;
-// invocations that share what they load
-const TEAM: u32 = 1u;
 const SPLITS: bool = false;
 
 // The finished tile, row after row.
@@ -41,23 +40,23 @@ fn product(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: u32, inner: u32, 
     var t60 = vec4f(); var t61 = vec4f();
     var t70 = vec4f(); var t71 = vec4f();
     for (var k = 0u; k < inner; k++) {
-        let x0 = activations[r0 + k];
-        let x1 = activations[r1 + k];
-        let x2 = activations[r2 + k];
-        let x3 = activations[r3 + k];
-        let x4 = activations[r4 + k];
-        let x5 = activations[r5 + k];
-        let x6 = activations[r6 + k];
-        let x7 = activations[r7 + k];
+        let x0 = load_activation(r0 + k);
+        let x1 = load_activation(r1 + k);
+        let x2 = load_activation(r2 + k);
+        let x3 = load_activation(r3 + k);
+        let x4 = load_activation(r4 + k);
+        let x5 = load_activation(r5 + k);
+        let x6 = load_activation(r6 + k);
+        let x7 = load_activation(r7 + k);
         let row_of_b = 4u * k * b_stride;
-        let y00 = parameters[c0 + row_of_b];
-        let y01 = parameters[c1 + row_of_b];
-        let y10 = parameters[c0 + row_of_b + b_stride];
-        let y11 = parameters[c1 + row_of_b + b_stride];
-        let y20 = parameters[c0 + row_of_b + 2u * b_stride];
-        let y21 = parameters[c1 + row_of_b + 2u * b_stride];
-        let y30 = parameters[c0 + row_of_b + 3u * b_stride];
-        let y31 = parameters[c1 + row_of_b + 3u * b_stride];
+        let y00 = load_parameter(c0 + row_of_b);
+        let y01 = load_parameter(c1 + row_of_b);
+        let y10 = load_parameter(c0 + row_of_b + b_stride);
+        let y11 = load_parameter(c1 + row_of_b + b_stride);
+        let y20 = load_parameter(c0 + row_of_b + 2u * b_stride);
+        let y21 = load_parameter(c1 + row_of_b + 2u * b_stride);
+        let y30 = load_parameter(c0 + row_of_b + 3u * b_stride);
+        let y31 = load_parameter(c1 + row_of_b + 3u * b_stride);
         t00 = fma(vec4f(x0.x), y00, fma(vec4f(x0.y), y10, fma(vec4f(x0.z), y20, fma(vec4f(x0.w), y30, t00))));
         t01 = fma(vec4f(x0.x), y01, fma(vec4f(x0.y), y11, fma(vec4f(x0.z), y21, fma(vec4f(x0.w), y31, t01))));
         t10 = fma(vec4f(x1.x), y00, fma(vec4f(x1.y), y10, fma(vec4f(x1.z), y20, fma(vec4f(x1.w), y30, t10))));
@@ -109,22 +108,22 @@ fn product_transposed_right(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: 
     var t60 = vec4f(); var t61 = vec4f();
     var t70 = vec4f(); var t71 = vec4f();
     for (var k = 0u; k < inner; k++) {
-        let x0 = activations[r0 + k];
-        let x1 = activations[r1 + k];
-        let x2 = activations[r2 + k];
-        let x3 = activations[r3 + k];
-        let x4 = activations[r4 + k];
-        let x5 = activations[r5 + k];
-        let x6 = activations[r6 + k];
-        let x7 = activations[r7 + k];
-        let w00 = parameters[c0 + k];
-        let w01 = parameters[c0 + b_stride + k];
-        let w02 = parameters[c0 + 2u * b_stride + k];
-        let w03 = parameters[c0 + 3u * b_stride + k];
-        let w10 = parameters[c1 + k];
-        let w11 = parameters[c1 + b_stride + k];
-        let w12 = parameters[c1 + 2u * b_stride + k];
-        let w13 = parameters[c1 + 3u * b_stride + k];
+        let x0 = load_activation(r0 + k);
+        let x1 = load_activation(r1 + k);
+        let x2 = load_activation(r2 + k);
+        let x3 = load_activation(r3 + k);
+        let x4 = load_activation(r4 + k);
+        let x5 = load_activation(r5 + k);
+        let x6 = load_activation(r6 + k);
+        let x7 = load_activation(r7 + k);
+        let w00 = load_parameter(c0 + k);
+        let w01 = load_parameter(c0 + b_stride + k);
+        let w02 = load_parameter(c0 + 2u * b_stride + k);
+        let w03 = load_parameter(c0 + 3u * b_stride + k);
+        let w10 = load_parameter(c1 + k);
+        let w11 = load_parameter(c1 + b_stride + k);
+        let w12 = load_parameter(c1 + 2u * b_stride + k);
+        let w13 = load_parameter(c1 + 3u * b_stride + k);
         let y00 = vec4f(w00.x, w01.x, w02.x, w03.x);
         let y10 = vec4f(w00.y, w01.y, w02.y, w03.y);
         let y20 = vec4f(w00.z, w01.z, w02.z, w03.z);
@@ -180,10 +179,10 @@ fn product_transposed_left(a: u32, a_stride: u32, a_columns: u32, b: u32, b_stri
     var t60 = vec4f(); var t61 = vec4f();
     var t70 = vec4f(); var t71 = vec4f();
     for (var k = 0u; k < rows; k++) {
-        let x0 = activations[a0 + k * a_stride];
-        let x1 = activations[a1 + k * a_stride];
-        let y0 = activations[b0 + k * b_stride];
-        let y1 = activations[b1 + k * b_stride];
+        let x0 = load_activation(a0 + k * a_stride);
+        let x1 = load_activation(a1 + k * a_stride);
+        let y0 = load_activation(b0 + k * b_stride);
+        let y1 = load_activation(b1 + k * b_stride);
         s0 += y0;
         s1 += y1;
         t00 = fma(vec4f(x0.x), y0, t00);

@@ -6,7 +6,6 @@
 
 const TILE_ROWS: u32 = 4u;
 const TILE_COLUMNS: u32 = 1u;
-const TEAM: u32 = 1u;
 const SPLITS: bool = true;
 
 // The finished rows, those of other invocations of the split left out; named, since an index would move them to memory.

@@ -51,7 +51,7 @@ pub(crate) struct Rig {
 /// The portable tile on a device with the default limits, and every other tile that the adapter runs.
 pub(crate) fn rigs(environment: &Environment) -> Vec<Rig> {
     let mut rigs = vec![rig(environment), compiled("small tile, default limits", default_limits(), environment, Tile::Small)];
-    let named = [("subgroup tile, textures, all limits", Tile::Subgroup), ("quad tile, textures, all limits", Tile::Quad)];
+    let named = [("subgroup tile, textures, all limits", Tile::Subgroup), ("portable tile, textures, all limits", Tile::Texture)];
     let teams = named.into_iter().filter(|(_, tile)| tile.runs_on(&all_limits().device));
     rigs.extend(teams.map(|(name, tile)| compiled(name, all_limits(), environment, tile)));
     rigs

@@ -165,7 +165,6 @@ fn constants_have_the_same_values() {
             ("CRITIC", Role::Critic as u32),
             ("TILE_ROWS", rows),
             ("TILE_COLUMNS", columns),
-            ("TEAM", team),
             // as in HyperParameters::raw
             ("NOISE_NONE", 0),
             ("NOISE_GAUSSIAN", 1),

@@ -181,7 +181,7 @@ const MESA_SOFTWARE_DRIVER: &str = "llvmpipe";
 ///
 /// ```
 /// use ddpg_wgpu::Tile;
-/// assert_eq!(Tile::ALL.map(Tile::name), ["portable", "subgroup", "quad", "small"]);
+/// assert_eq!(Tile::ALL.map(Tile::name), ["portable", "subgroup", "texture", "small"]);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
@@ -192,9 +192,9 @@ pub enum Tile {
     /// 8 rows by 8 vec4 columns a team of eight invocations that broadcast to each other what they load, from textures
     /// instead of buffers, where subgroups are eight wide: `shaders/shared/tile_subgroup.wgsl`. For software drivers.
     Subgroup,
-    /// The same with teams of four, 8 rows by 4 vec4 columns, where subgroups are four wide: `shaders/shared/tile_quad.wgsl`.
-    /// For software drivers on ARM, and on other processors without AVX.
-    Quad,
+    /// The portable tile from textures, in teams of four that take bands of rows through layers in place, where subgroups are
+    /// not eight wide: `shaders/shared/tile_portable.wgsl`. For software drivers on ARM, and on other processors without AVX.
+    Texture,
     /// 4 rows by 1 vec4 column an invocation, or several that split the inner dimension, on any device:
     /// `shaders/shared/tile_small.wgsl`. For GPUs.
     Small,
@@ -202,28 +202,38 @@ pub enum Tile {
 
 impl Tile {
     /// Every tile.
-    pub const ALL: [Tile; 4] = [Tile::Portable, Tile::Subgroup, Tile::Quad, Tile::Small];
+    pub const ALL: [Tile; 4] = [Tile::Portable, Tile::Subgroup, Tile::Texture, Tile::Small];
 
     /// Its name, as `ddpg train --tile` takes it.
     pub fn name(self) -> &'static str {
         match self {
             Tile::Portable => "portable",
             Tile::Subgroup => "subgroup",
-            Tile::Quad => "quad",
+            Tile::Texture => "texture",
             Tile::Small => "small",
         }
     }
 
-    /// The features that a tile uses where a device has them.
-    pub(crate) const FEATURES: wgpu::Features = wgpu::Features::SUBGROUP.union(wgpu::Features::TEXTURE_ADAPTER_SPECIFIC_FORMAT_FEATURES);
+    /// The features that tiles use where a device has them.
+    pub(crate) const ANY_FEATURES: wgpu::Features = Tile::Subgroup.features();
+
+    /// The features that this tile needs.
+    pub(crate) const fn features(self) -> wgpu::Features {
+        const TEXTURES: wgpu::Features = wgpu::Features::TEXTURE_ADAPTER_SPECIFIC_FORMAT_FEATURES;
+        match self {
+            Tile::Portable | Tile::Small => wgpu::Features::empty(),
+            Tile::Subgroup => wgpu::Features::SUBGROUP.union(TEXTURES),
+            Tile::Texture => TEXTURES,
+        }
+    }
 
     /// The tile that serves `device` best: GPUs need many invocations to hide that each of them waits; software drivers have
-    /// few and wait for nobody. Mesa's loads texels fast, and has subgroups as wide as the processor's vectors.
+    /// few and wait for nobody. Mesa's loads texels fast, and broadcasts fast where subgroups are eight wide.
     pub fn best(device: &wgpu::Device) -> Self {
         let info = device.adapter_info();
         match info.device_type {
             wgpu::DeviceType::Cpu if info.driver == MESA_SOFTWARE_DRIVER => {
-                [Self::Subgroup, Self::Quad].into_iter().find(|tile| tile.runs_on(device)).unwrap_or(Self::Portable)
+                [Self::Subgroup, Self::Texture].into_iter().find(|tile| tile.runs_on(device)).unwrap_or(Self::Portable)
             }
             wgpu::DeviceType::Cpu => Self::Portable,
             _ => Self::Small,
@@ -232,28 +242,41 @@ impl Tile {
 
     /// Whether `device` offers what this tile needs.
     pub fn runs_on(self, device: &wgpu::Device) -> bool {
-        let info = device.adapter_info();
-        match self {
-            Tile::Portable | Tile::Small => true,
-            Tile::Subgroup | Tile::Quad => {
-                device.features().contains(Self::FEATURES)
-                    && device.limits().max_storage_textures_per_shader_stage >= 4
-                    && (info.subgroup_min_size, info.subgroup_max_size) == (self.team(), self.team())
-            }
-        }
+        self.check(device).is_ok()
     }
 
-    /// Rows, vec4 columns and team, as in the tile's WGSL.
+    /// Refuses a device that does not offer what this tile needs.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] saying which of its needs.
+    pub(crate) fn check(self, device: &wgpu::Device) -> Result<()> {
+        const TEXTURES: u32 = 4;
+        let (info, features) = (device.adapter_info(), device.features());
+        let textures = device.limits().max_storage_textures_per_shader_stage;
+        let subgroups = (info.subgroup_min_size, info.subgroup_max_size);
+        let (needed, offered) = if !features.contains(self.features()) {
+            (format!("the features {:?}", self.features()), format!("{:?}", features & self.features()))
+        } else if self.medium() == Medium::Texture && textures < TEXTURES {
+            (format!("{TEXTURES} storage textures a stage"), textures.to_string())
+        } else if self == Tile::Subgroup && subgroups != (self.team(), self.team()) {
+            (format!("subgroups of {} invocations", self.team()), format!("{} to {}", subgroups.0, subgroups.1))
+        } else {
+            return Ok(());
+        };
+        Err(Error::Limit { what: format!("the tile {self:?}"), needed, offered, remedy: "use Tile::Portable".into() })
+    }
+
+    /// Rows and vec4 columns of an invocation, as in the tile's WGSL, and team.
     fn shape(self) -> (u32, u32, u32) {
         match self {
             Tile::Portable => (8, 2, 1),
             Tile::Subgroup => (8, 1, 8),
-            Tile::Quad => (8, 1, 4),
+            Tile::Texture => (8, 2, 4),
             Tile::Small => (4, 1, 1),
         }
     }
 
-    /// Invocations that broadcast to each other what they load: a whole subgroup; 1: each loads its own.
+    /// Invocations that stay together: `TEAM` of the tile's WGSL.
     pub(crate) fn team(self) -> u32 {
         self.shape().2
     }
@@ -262,7 +285,7 @@ impl Tile {
     pub(crate) fn medium(self) -> Medium {
         match self {
             Tile::Portable | Tile::Small => Medium::Buffer,
-            Tile::Subgroup | Tile::Quad => Medium::Texture,
+            Tile::Subgroup | Tile::Texture => Medium::Texture,
         }
     }
 
@@ -275,7 +298,7 @@ impl Tile {
     /// Invocations that may share a tile's inner dimension.
     fn most_parts(self) -> u32 {
         match self {
-            Tile::Portable | Tile::Subgroup | Tile::Quad => 1,
+            Tile::Portable | Tile::Subgroup | Tile::Texture => 1,
             Tile::Small => 16,
         }
     }
@@ -284,7 +307,7 @@ impl Tile {
     pub(crate) fn workgroup_size(self) -> u32 {
         match self {
             Tile::Portable => 32,
-            Tile::Subgroup | Tile::Quad => self.team(),
+            Tile::Subgroup | Tile::Texture => self.team(),
             Tile::Small => 256,
         }
     }
@@ -578,7 +601,11 @@ impl Kernels {
                 self.device.create_shader_module_trusted(descriptor, checks)
             }
         };
-        let mut constants = vec![("KINDS", f64::from(kinds.bits())), ("WORKGROUP_SIZE", f64::from(self.workgroup_size))];
+        let mut constants = vec![
+            ("KINDS", f64::from(kinds.bits())),
+            ("WORKGROUP_SIZE", f64::from(self.workgroup_size)),
+            ("TEAM", f64::from(self.tile.team())),
+        ];
         if self.tile.mixes_kinds() {
             constants.push(("BAND_MEMORY", f64::from(self.band_memory.max(1))));
         }

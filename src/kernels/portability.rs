@@ -3,6 +3,7 @@
 use super::{Grid, Kernel, Kinds, Tile};
 use crate::environment::Environment;
 use crate::shader::{self, capabilities};
+use crate::vectors::Medium;
 use naga::back::{PipelineConstants, glsl, hlsl, msl, pipeline_constants::process_overrides, spv};
 use naga::valid::{ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage};
@@ -41,6 +42,7 @@ fn for_each_pipeline(tile: Tile, check: impl Fn(&str, &str, &Module, &ModuleInfo
             let mut constants = PipelineConstants::default();
             constants.insert("KINDS".into(), f64::from(kinds.bits()));
             constants.insert("WORKGROUP_SIZE".into(), f64::from(workgroup_size));
+            constants.insert("TEAM".into(), f64::from(tile.team()));
             if tile.mixes_kinds() {
                 constants.insert("BAND_MEMORY".into(), f64::from(Grid::of(tile, 1).with_bands(WORKGROUP_MEMORY).band_memory));
             }
@@ -105,8 +107,9 @@ fn what_the_bench_runs_translates_too() {
         (Tile::Portable, "copy", include_str!("../../shaders/bench/copy.wgsl")),
         (Tile::Portable, "multiply", include_str!("../../shaders/bench/product_workgroup.wgsl")),
         (Tile::Portable, "multiply", include_str!("../../shaders/bench/product_registers.wgsl")),
-        (Tile::Subgroup, "copy", include_str!("../../shaders/bench/copy_texture.wgsl")),
-        (Tile::Subgroup, "multiply", include_str!("../../shaders/bench/product_texture.wgsl")),
+        (Tile::Texture, "copy", include_str!("../../shaders/bench/copy_texture.wgsl")),
+        (Tile::Texture, "multiply", include_str!("../../shaders/bench/product_texture.wgsl")),
+        (Tile::Subgroup, "multiply", include_str!("../../shaders/bench/product_subgroup.wgsl")),
     ];
     for (tile, entry, source) in shaders {
         let module = naga::front::wgsl::parse_str(source).unwrap_or_else(|error| panic!("{}", error.emit_to_string(source)));
@@ -121,16 +124,16 @@ fn what_the_bench_runs_translates_too() {
 fn translates(tile: Tile, what: &str, entry: &str, module: &Module, info: &ModuleInfo) {
     let options = spv::PipelineOptions { shader_stage: STAGE, entry_point: entry.into() };
     // the version that wgpu asks for where subgroups are used
-    let target = spv::Options { lang_version: if tile.team() > 1 { (1, 3) } else { (1, 0) }, ..Default::default() };
+    let target = spv::Options { lang_version: if tile == Tile::Subgroup { (1, 3) } else { (1, 0) }, ..Default::default() };
     let words = spv::write_vec(module, info, &target, Some(&options)).unwrap_or_else(|error| panic!("{what}: SPIR-V: {error}"));
     assert!(words.len() > 100, "{what}: SPIR-V of {} words", words.len());
 
-    let target = msl::Options { lang_version: if tile.team() > 1 { (2, 1) } else { (2, 0) }, ..Default::default() };
+    let target = msl::Options { lang_version: if tile == Tile::Subgroup { (2, 1) } else { (2, 0) }, ..Default::default() };
     let text = msl::write_string(module, info, &target, &msl::PipelineOptions::default());
     let (text, _) = text.unwrap_or_else(|error| panic!("{what}: MSL: {error}"));
     assert!(text.contains("kernel void"), "{what}: MSL without a kernel");
 
-    let model = if tile.team() > 1 { hlsl::ShaderModel::V6_0 } else { hlsl::ShaderModel::V5_1 };
+    let model = if tile == Tile::Subgroup { hlsl::ShaderModel::V6_0 } else { hlsl::ShaderModel::V5_1 };
     let target = hlsl::Options { shader_model: model, ..Default::default() };
     let mut text = String::new();
     let options = hlsl::PipelineOptions::default();
@@ -138,7 +141,7 @@ fn translates(tile: Tile, what: &str, entry: &str, module: &Module, info: &Modul
     written.unwrap_or_else(|error| panic!("{what}: HLSL: {error}"));
     assert!(text.contains("numthreads"), "{what}: HLSL without a kernel");
 
-    let embedded = tile.team() == 1;
+    let embedded = tile.medium() == Medium::Buffer;
     for version in [glsl::Version::new_gles(310), glsl::Version::Desktop(430)] {
         if matches!(version, glsl::Version::Embedded { .. }) && !embedded {
             continue;

@@ -141,22 +141,25 @@ fn copy(gpu: &Gpu, rows: u32, in_texture: bool) -> (Kernel, [Memory; 2]) {
 
 /// Whether what trains best there has its vec4s in textures.
 fn trains_in_textures(gpu: &Gpu) -> bool {
-    matches!(Tile::best(&gpu.device), Tile::Subgroup | Tile::Quad)
+    matches!(Tile::best(&gpu.device), Tile::Subgroup | Tile::Texture)
 }
 
 /// A way to multiply: its name, its shader, and rows and columns of a workgroup.
 type Product = (&'static str, &'static str, (u32, u32));
 
-/// Those that `gpu` can run.
+/// Those for `gpu`: from textures as what trains best there loads them, and from buffers.
 fn products(gpu: &Gpu) -> impl Iterator<Item = Product> {
-    let textures = trains_in_textures(gpu);
-    PRODUCTS.into_iter().filter(move |(name, ..)| textures || *name != FROM_TEXTURES)
+    let from_textures = match Tile::best(&gpu.device) {
+        Tile::Subgroup => Some((FROM_TEXTURES, include_str!("../../../../shaders/bench/product_subgroup.wgsl"), (16, 64))),
+        Tile::Texture => Some((FROM_TEXTURES, include_str!("../../../../shaders/bench/product_texture.wgsl"), (16, 64))),
+        _ => None,
+    };
+    from_textures.into_iter().chain(FROM_BUFFERS)
 }
 
 const FROM_TEXTURES: &str = "from textures";
 
-const PRODUCTS: [Product; 3] = [
-    (FROM_TEXTURES, include_str!("../../../../shaders/bench/product_texture.wgsl"), (16, 64)),
+const FROM_BUFFERS: [Product; 2] = [
     ("through workgroup memory", include_str!("../../../../shaders/bench/product_workgroup.wgsl"), (128, 128)),
     ("through registers", include_str!("../../../../shaders/bench/product_registers.wgsl"), (8, 64)),
 ];
