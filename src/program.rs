@@ -493,7 +493,9 @@ mod tests {
 
     #[test]
     fn only_a_team_takes_bands_in_place() {
-        assert_eq!(Grid::of(Tile::Subgroup, 1).bands_in_place(65), 9);
+        for tile in [Tile::Subgroup, Tile::Texture] {
+            assert_eq!(Grid::of(tile, 1).bands_in_place(65), 9, "{tile:?}");
+        }
         for grid in [Grid::of_one_workgroup(Tile::Subgroup, 256, 1), Grid::of(Tile::Portable, 1), Grid::of(Tile::Small, 1)] {
             assert_eq!(grid.bands_in_place(65), 0, "{grid:?}");
         }
