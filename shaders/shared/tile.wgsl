@@ -56,3 +56,8 @@ fn finished_from(at: Place) -> u32 {
 fn finished_step(split: u32) -> u32 {
     return select(1u, min(split, TILE_ROWS), SPLITS);
 }
+
+// t + x y for a row x of the left matrix, four of its numbers, and four rows y of the right one.
+fn four_products(x: vec4f, y0: vec4f, y1: vec4f, y2: vec4f, y3: vec4f, t: vec4f) -> vec4f {
+    return fma(vec4f(x.x), y0, fma(vec4f(x.y), y1, fma(vec4f(x.z), y2, fma(vec4f(x.w), y3, t))));
+}

@@ -20,10 +20,6 @@ fn finished(row: u32, column: u32) -> vec4f {
 // The column sums of the right matrix, by product_transposed_left, for part 0 of the split.
 var<private> tile_sum: array<vec4f, 1>;
 
-fn four_products(x: vec4f, y0: vec4f, y1: vec4f, y2: vec4f, y3: vec4f, t: vec4f) -> vec4f {
-    return fma(vec4f(x.x), y0, fma(vec4f(x.y), y1, fma(vec4f(x.z), y2, fma(vec4f(x.w), y3, t))));
-}
-
 // The vec4s of a slot that its parts have offered from `first` on, in the order of the parts: a power of two.
 fn add_parts(first: u32, split: u32, slot: u32) -> vec4f {
     let slots = WORKGROUP_SIZE / split;

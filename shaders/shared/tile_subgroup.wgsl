@@ -30,7 +30,7 @@ struct Right {
 
 // t <- t + x0 y0 + x1 y1 + x2 y2 + x3 y3 for one row, whose four numbers are `x`.
 fn add_row(x: vec4f, y: Right, row: u32, t: ptr<function, Rows>) {
-    (*t)[row] = fma(vec4f(x.x), y.y0, fma(vec4f(x.y), y.y1, fma(vec4f(x.z), y.y2, fma(vec4f(x.w), y.y3, (*t)[row]))));
+    (*t)[row] = four_products(x, y.y0, y.y1, y.y2, y.y3, (*t)[row]);
 }
 
 // The same for the eight rows that the team's members hold four numbers of each.

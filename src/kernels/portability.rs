@@ -108,8 +108,16 @@ fn what_the_bench_runs_translates_too() {
         (Tile::Portable, "multiply", include_str!("../../shaders/bench/product_workgroup.wgsl")),
         (Tile::Portable, "multiply", include_str!("../../shaders/bench/product_registers.wgsl")),
         (Tile::Texture, "copy", include_str!("../../shaders/bench/copy_texture.wgsl")),
-        (Tile::Texture, "multiply", include_str!("../../shaders/bench/product_texture.wgsl")),
-        (Tile::Subgroup, "multiply", include_str!("../../shaders/bench/product_subgroup.wgsl")),
+        (
+            Tile::Texture,
+            "multiply",
+            concat!(include_str!("../../shaders/bench/product_shared.wgsl"), include_str!("../../shaders/bench/product_texture.wgsl")),
+        ),
+        (
+            Tile::Subgroup,
+            "multiply",
+            concat!(include_str!("../../shaders/bench/product_shared.wgsl"), include_str!("../../shaders/bench/product_subgroup.wgsl")),
+        ),
     ];
     for (tile, entry, source) in shaders {
         let module = naga::front::wgsl::parse_str(source).unwrap_or_else(|error| panic!("{}", error.emit_to_string(source)));

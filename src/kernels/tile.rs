@@ -44,7 +44,7 @@ impl Tile {
     }
 
     /// The features that tiles use where a device has them.
-    pub(crate) const ANY_FEATURES: wgpu::Features = Tile::Subgroup.features();
+    pub(crate) const ANY_FEATURES: wgpu::Features = Tile::Subgroup.features().union(Tile::Texture.features());
 
     /// The features that this tile needs.
     pub(crate) const fn features(self) -> wgpu::Features {

@@ -139,22 +139,29 @@ fn copy(gpu: &Gpu, rows: u32, in_texture: bool) -> (Kernel, [Memory; 2]) {
     (kernel, memory)
 }
 
-/// Whether what trains best there has its vec4s in textures.
-fn trains_in_textures(gpu: &Gpu) -> bool {
-    matches!(Tile::best(&gpu.device), Tile::Subgroup | Tile::Texture)
-}
-
 /// A way to multiply: its name, its shader, and rows and columns of a workgroup.
 type Product = (&'static str, &'static str, (u32, u32));
 
-/// Those for `gpu`: from textures as what trains best there loads them, and from buffers.
-fn products(gpu: &Gpu) -> impl Iterator<Item = Product> {
-    let from_textures = match Tile::best(&gpu.device) {
-        Tile::Subgroup => Some((FROM_TEXTURES, include_str!("../../../../shaders/bench/product_subgroup.wgsl"), (16, 64))),
-        Tile::Texture => Some((FROM_TEXTURES, include_str!("../../../../shaders/bench/product_texture.wgsl"), (16, 64))),
+/// The product as what trains best on `gpu` loads it from textures; nothing where that loads from buffers.
+fn product_from_textures(gpu: &Gpu) -> Option<Product> {
+    const SUBGROUP: &str = concat!(
+        include_str!("../../../../shaders/bench/product_shared.wgsl"),
+        include_str!("../../../../shaders/bench/product_subgroup.wgsl")
+    );
+    const TEXTURE: &str = concat!(
+        include_str!("../../../../shaders/bench/product_shared.wgsl"),
+        include_str!("../../../../shaders/bench/product_texture.wgsl")
+    );
+    match Tile::best(&gpu.device) {
+        Tile::Subgroup => Some((FROM_TEXTURES, SUBGROUP, (16, 64))),
+        Tile::Texture => Some((FROM_TEXTURES, TEXTURE, (16, 64))),
         _ => None,
-    };
-    from_textures.into_iter().chain(FROM_BUFFERS)
+    }
+}
+
+/// Those for `gpu`.
+fn products(gpu: &Gpu) -> impl Iterator<Item = Product> {
+    product_from_textures(gpu).into_iter().chain(FROM_BUFFERS)
 }
 
 const FROM_TEXTURES: &str = "from textures";
@@ -181,7 +188,7 @@ pub fn measure(bench: &Bench) -> Result<Option<Ceilings>> {
     let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
     let row = 16 * u64::from(COPIED_COLUMNS);
     let rows = (if bench.is_software() { 64 << 20 } else { 1 << 30 }).min(most) / row;
-    let seconds = copy(gpu, rows as u32, trains_in_textures(gpu)).0.seconds(&stopwatch, bench.pace.repetitions)?;
+    let seconds = copy(gpu, rows as u32, product_from_textures(gpu).is_some()).0.seconds(&stopwatch, bench.pace.repetitions)?;
     let copied = rows * row;
     let bytes = spread(&seconds, 2.0 * copied as f64)?;
 
@@ -265,7 +272,7 @@ mod tests {
         let gpu = open();
         const ROWS: u32 = 3;
         let floats = numbers((4 * ROWS * COPIED_COLUMNS) as usize, 1);
-        for in_texture in [false, true].into_iter().filter(|in_texture| !in_texture || trains_in_textures(&gpu)) {
+        for in_texture in [false, true].into_iter().filter(|in_texture| !in_texture || product_from_textures(&gpu).is_some()) {
             let (kernel, [source, destination]) = copy(&gpu, ROWS, in_texture);
             write(&gpu, &source, &floats);
             run(&gpu, &kernel);
