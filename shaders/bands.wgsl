@@ -342,12 +342,13 @@ fn layered_or_banded(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_inv
         }
         return;
     }
-    var band = Band(agent, workgroup.x * head.band, agent_states[agent].rows, hyper_parameters_of(agent).gamma);
+    let first_row = workgroup.x * head.band;
+    if first_row >= head.rows {
+        return;
+    }
+    var band = Band(agent, first_row, agent_states[agent].rows, hyper_parameters_of(agent).gamma);
     if (head.flags & SAMPLES) != 0u {
         band.rows = min(agent_states[agent].replay_length, head.rows);
-    }
-    if band.first >= head.rows {
-        return;
     }
     var first = dispatch.first + workgroup.y;
     var next = head.rest;

@@ -43,11 +43,6 @@ fn tile_place(split: u32, round: u32, lane: u32, columns: u32) -> Place {
     return Place(team / across * TILE_ROWS, (team % across * TEAM + member) * TILE_COLUMNS, member, lane / slots, slot);
 }
 
-// Whether there is nothing to do at a place. Where tiles are split nobody leaves early: all meet at barriers.
-fn is_idle(at: Place, rows: u32) -> bool {
-    return !SPLITS && at.row >= rows;
-}
-
 // The rows of a finished tile that an invocation has: every `finished_step`-th from `finished_from`.
 fn finished_from(at: Place) -> u32 {
     return select(0u, at.part, SPLITS);

@@ -7,6 +7,11 @@ const TILE_ROWS: u32 = 8u;
 const TILE_COLUMNS: u32 = 2u;
 const SPLITS: bool = false;
 
+// Whether there is nothing to do at a place: past the last row.
+fn is_idle(at: Place, rows: u32) -> bool {
+    return at.row >= rows;
+}
+
 // The finished tile, row after row.
 var<private> tile: array<vec4f, 16>;
 fn finished(row: u32, column: u32) -> vec4f {

@@ -11,6 +11,11 @@ const TILE_ROWS: u32 = 8u;
 const TILE_COLUMNS: u32 = 1u;
 const SPLITS: bool = false;
 
+// Whether there is nothing to do at a place: past the last row.
+fn is_idle(at: Place, rows: u32) -> bool {
+    return at.row >= rows;
+}
+
 alias Rows = array<vec4f, 8>;
 
 // The finished tile.
