@@ -69,5 +69,5 @@ fn frame(@builtin(global_invocation_id) at: vec3u) {
     let p = (vec2f(at.xy) + 0.5 - 0.5 * size) / pixels_a_unit() * vec2f(1.0, -1.0);
     let colour = draw(at.z * (canvas.state_size + canvas.action_size), p);
     let bytes = vec3u(round(clamp(colour, vec3f(), vec3f(1.0)) * 255.0));
-    pixels[(at.z * canvas.height + at.y) * canvas.width + at.x] = bytes.r | bytes.g << 8u | bytes.b << 16u | 0xff000000u;
+    pixels[(at.z * canvas.height + at.y) * canvas.width + at.x] = bytes.r | (bytes.g << 8u) | (bytes.b << 16u) | 0xff000000u;
 }
