@@ -48,6 +48,9 @@
 //! `cli` (default): the program and what it needs. `checkpoint`: [`Snapshot`], agents as safetensors files. `serde`:
 //! configurations as data. The library needs none of them.
 
+// in a browser wgpu's objects stay on their thread, and what holds them with them
+#![cfg_attr(target_family = "wasm", allow(clippy::arc_with_non_send_sync))]
+
 mod bands;
 mod buffer;
 #[cfg(feature = "checkpoint")]

@@ -3,8 +3,12 @@
 use crate::pending::Pending;
 use crate::population::Population;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
+#[cfg(not(target_family = "wasm"))]
+use std::time::Instant;
+#[cfg(target_family = "wasm")]
+use web_time::Instant;
 
 /// Seconds an iteration takes, by the newest measurements.
 #[derive(Debug, Clone, Default)]
@@ -91,8 +95,7 @@ impl Allowance {
 ///
 /// With the feature `TIMESTAMP_QUERY` it measures what the device spends in its own pass. Without it, it takes the time
 /// from one completed submission to the next, which counts the application's own work and its idle time too: it then
-/// trains less than the budget allows, never more. In a browser without the feature there is nothing to measure with, and
-/// every frame gets one iteration.
+/// trains less than the budget allows, never more.
 ///
 /// The budget is a bound, not an average: a frame gets as many iterations as fit by the second dearest of the last 64
 /// measurements (four times their median at most), or by the newest where that is dearer still. How much of the budget is
@@ -160,15 +163,10 @@ struct HostClock {
     measured: Vec<(Frame, f64)>,
 }
 
-/// Seconds since the program first asked; a browser has no such clock without help.
-pub(crate) fn seconds_now() -> Option<f64> {
-    #[cfg(target_family = "wasm")]
-    return None;
-    #[cfg(not(target_family = "wasm"))]
-    {
-        static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
-        Some(START.get_or_init(std::time::Instant::now).elapsed().as_secs_f64())
-    }
+/// Seconds since the program first asked.
+fn seconds_now() -> f64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_secs_f64()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -203,11 +201,9 @@ impl Pacer {
             Clock::Device(timestamps) => timestamps.record(population, encoder, frame),
             Clock::Host(clock) => {
                 population.record_timed(encoder, iterations, None);
-                if let Some(recorded) = seconds_now() {
-                    lock(clock).in_flight += 1;
-                    let done = Done { clock: clock.clone(), frame, recorded };
-                    encoder.on_submitted_work_done(move || done.measure());
-                }
+                lock(clock).in_flight += 1;
+                let done = Done { clock: clock.clone(), frame, recorded: seconds_now() };
+                encoder.on_submitted_work_done(move || done.measure());
             }
         }
         iterations
@@ -257,12 +253,11 @@ struct Done {
 
 impl Done {
     fn measure(self) {
-        if let Some(now) = seconds_now() {
-            let mut clock = lock(&self.clock);
-            let seconds = now - clock.done.max(self.recorded);
-            clock.done = now;
-            clock.measured.push((self.frame, seconds));
-        }
+        let mut clock = lock(&self.clock);
+        let now = seconds_now();
+        let seconds = now - clock.done.max(self.recorded);
+        clock.done = now;
+        clock.measured.push((self.frame, seconds));
     }
 }
 

@@ -1,5 +1,4 @@
-//! An application with a device and a world of its own, in which an agent learns within a budget of GPU time a frame: 64
-//! pendulums driven by the policy as it is, and the curve of its episodes' returns.
+//! The scene in a window, or drawn to a texture that nobody sees.
 //!
 //! ```sh
 //! cargo run --release -p embed                                    # a window
@@ -9,17 +8,15 @@
 //! `--budget MS` is the GPU time a frame for training, `--frames N` ends after so many. For the first fifth of `--frames`
 //! nothing is trained, so that the frame times printed at the end compare.
 
-mod world;
-
 use ddpg_wgpu::wgpu;
-use ddpg_wgpu::{Config, Environment, Error, Inference, Measurements, Pacer, Pending, Population, Result, Rows};
+use ddpg_wgpu::{Error, Result};
+use embed::Scene;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use winit::application::ApplicationHandler;
 use winit::event::WindowEvent;
 use winit::event_loop::{ActiveEventLoop, ControlFlow, EventLoop};
 use winit::window::{Window, WindowId};
-use world::World;
 
 const SIZE: [u32; 2] = [1200, 640];
 
@@ -63,7 +60,7 @@ struct Screen {
 }
 
 impl Screen {
-    fn new(window: Option<Arc<Window>>, config: &Config, environment: &Environment) -> Result<Self> {
+    fn new(window: Option<Arc<Window>>) -> Result<Self> {
         let failed = |error: &dyn std::fmt::Display| Error::Adapter(error.to_string());
         let instance = match &window {
             Some(window) => wgpu::Instance::new(wgpu::InstanceDescriptor::new_with_display_handle(Box::new(window.clone()))),
@@ -72,11 +69,7 @@ impl Screen {
         let surface = window.clone().map(|window| instance.create_surface(window)).transpose().map_err(|error| failed(&error))?;
         let request = wgpu::RequestAdapterOptions { compatible_surface: surface.as_ref(), ..Default::default() };
         let adapter = pollster::block_on(instance.request_adapter(&request)).map_err(|error| failed(&error))?;
-        let descriptor = wgpu::DeviceDescriptor {
-            required_features: adapter.features() & ddpg_wgpu::optional_features(),
-            required_limits: ddpg_wgpu::required_limits(config, environment)?,
-            ..Default::default()
-        };
+        let descriptor = Scene::device_descriptor(&adapter)?;
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).map_err(|error| failed(&error))?;
         let size = window.map_or(SIZE, |window| window.inner_size().into());
         let surface = surface.map(|surface| {
@@ -103,12 +96,7 @@ impl Screen {
 struct App {
     options: Options,
     screen: Screen,
-    world: World,
-    // all that learning takes
-    population: Population,
-    pacer: Pacer,
-    inference: Inference,
-    pending: Option<Pending<Vec<Measurements>>>,
+    scene: Scene,
     frame: u64,
     last: Option<Instant>,
     /// Seconds a frame, without training and with it.
@@ -119,34 +107,16 @@ struct App {
 
 impl App {
     fn new(options: Options, window: Option<Arc<Window>>) -> Result<Self> {
-        let environment = Environment::pendulum_v1();
-        let config = Config::default();
-        let screen = Screen::new(window, &config, &environment)?;
-        let world = World::new(&screen.device, screen.texture.format());
-        let population = Population::new(&screen.device, &screen.queue, &environment, &config)?;
-        let rows = |offset| Rows { buffer: &world.bodies, offset, stride: world::STRIDE };
-        let inference = population.policy(0)?.bind(rows(world::OBSERVATION), rows(world::TORQUE), world::BODIES)?;
-        let pacer = Pacer::new(&screen.device, &screen.queue, options.budget);
-        Ok(Self {
-            options,
-            screen,
-            world,
-            population,
-            pacer,
-            inference,
-            pending: None,
-            frame: 0,
-            last: None,
-            times: Default::default(),
-            spent: Vec::new(),
-        })
+        let screen = Screen::new(window)?;
+        let scene = Scene::new(&screen.device, &screen.queue, screen.texture.format(), options.budget)?;
+        Ok(Self { options, screen, scene, frame: 0, last: None, times: Default::default(), spent: Vec::new() })
     }
 
     fn trains(&self) -> bool {
         self.options.frames.is_none_or(|frames| self.frame >= frames / 5)
     }
 
-    fn draw(&mut self) {
+    fn draw(&mut self) -> Result<()> {
         let now = Instant::now();
         // pipelines warm up in the first frames
         if let (Some(last), true) = (self.last.replace(now), self.frame > 5) {
@@ -160,31 +130,18 @@ impl App {
             }
         });
         let target = acquired.as_ref().map_or(&self.screen.texture, |acquired| &acquired.texture);
-        let mut encoder = self.screen.device.create_command_encoder(&Default::default());
-        if self.trains() {
-            let measured = self.pacer.measured();
-            self.pacer.record(&mut self.population, &mut encoder, u64::MAX);
-            if let (Some(spent), true) = (self.pacer.last(), self.pacer.measured() > measured) {
-                self.spent.push(spent.as_secs_f64());
-            }
-            if self.pending.is_none() && self.frame.is_multiple_of(20) {
-                self.pending = Some(self.population.record_measurements(&mut encoder));
-            }
+        let measured = self.scene.pacer.measured();
+        self.scene.frame(target, self.trains())?;
+        if let (Some(spent), true) = (self.scene.pacer.last(), self.scene.pacer.measured() > measured) {
+            self.spent.push(spent.as_secs_f64());
         }
-        self.inference.record(&mut encoder);
-        let size = [target.width(), target.height()];
-        self.world.frame(&self.screen.queue, &mut encoder, &target.create_view(&Default::default()), size);
-        self.screen.queue.submit([encoder.finish()]);
         match acquired {
-            Some(acquired) => self.screen.queue.present(acquired),
+            Some(acquired) => self.scene.present(acquired),
             // the pace of an application without a display
             None => drop(self.screen.device.poll(wgpu::PollType::wait_indefinitely())),
         }
-        if let Some(Ok(measured)) = self.pending.as_mut().and_then(Pending::take) {
-            self.pending = None;
-            self.world.add_returns(&self.screen.queue, measured[0].episodes.iter().map(|episode| episode.episode_return));
-        }
         self.frame += 1;
+        Ok(())
     }
 
     fn is_done(&self) -> bool {
@@ -203,11 +160,11 @@ impl App {
         }
         let budget = self.options.budget.as_secs_f64();
         let over = self.spent.iter().filter(|&&spent| spent > budget).count();
-        let clock = if self.pacer.measures_device_time() { "device" } else { "host" };
+        let clock = if self.scene.pacer.measures_device_time() { "device" } else { "host" };
         let (median, p95) = (milliseconds(&mut self.spent, 0.5), milliseconds(&mut self.spent, 0.95));
         println!("training a frame ({clock} clock): median {median:.2} ms, p95 {p95:.2} ms of a budget of {} ms", 1e3 * budget);
         println!("{over} of the {} frames that were measured took longer than the budget", self.spent.len());
-        let (iterations, updates) = (self.population.iterations(), self.population.updates());
+        let (iterations, updates) = (self.scene.population.iterations(), self.scene.population.updates());
         let a_frame = iterations as f64 / self.times[1].len().max(1) as f64;
         println!("{iterations} iterations ({a_frame:.2} a frame), {updates} updates");
         if let Some(path) = self.options.dump.take()
@@ -229,7 +186,7 @@ impl App {
             mapped_at_creation: false,
         });
         let mut encoder = device.create_command_encoder(&Default::default());
-        self.world.frame(queue, &mut encoder, &texture.create_view(&Default::default()), SIZE);
+        self.scene.draw(&mut encoder, texture);
         let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(bytes_a_row), rows_per_image: None };
         encoder.copy_texture_to_buffer(texture.as_image_copy(), wgpu::TexelCopyBufferInfo { buffer: &readback, layout }, texture.size());
         queue.submit([encoder.finish()]);
@@ -288,11 +245,12 @@ impl ApplicationHandler for Windowed {
                 }
             }
             WindowEvent::RedrawRequested => {
-                app.draw();
-                match app.is_done() {
+                let drawn = app.draw();
+                match drawn.is_err() || app.is_done() {
                     true => event_loop.exit(),
                     false => window.request_redraw(),
                 }
+                self.failure = drawn.err();
             }
             _ => {}
         }
@@ -304,7 +262,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     if options.offscreen {
         let mut app = App::new(Options { frames: options.frames.or(Some(600)), ..options }, None)?;
         while !app.is_done() {
-            app.draw();
+            app.draw()?;
         }
         app.finish();
         return Ok(());

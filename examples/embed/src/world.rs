@@ -99,7 +99,7 @@ impl World {
     }
 
     /// Adds finished episodes to the curve; when it is full, every other point goes.
-    pub fn add_returns(&mut self, queue: &wgpu::Queue, returns: impl Iterator<Item = f32>) {
+    pub fn add_returns(&mut self, queue: &wgpu::Queue, returns: Vec<f32>) {
         self.returns.extend(returns);
         while self.returns.len() > POINTS {
             let mut keep = false;
@@ -112,21 +112,23 @@ impl World {
         queue.write_buffer(&self.curve, 0, &bytes);
     }
 
-    /// Steps the pendulums by the torques in their buffer and draws them.
-    pub fn frame(&self, queue: &wgpu::Queue, encoder: &mut wgpu::CommandEncoder, target: &wgpu::TextureView, size: [u32; 2]) {
+    /// Steps the pendulums by the torques in their buffer.
+    pub fn step(&self, encoder: &mut wgpu::CommandEncoder) {
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("step"), timestamp_writes: None });
+        pass.set_pipeline(&self.step);
+        pass.set_bind_group(0, &self.step_group, &[]);
+        pass.dispatch_workgroups(BODIES.div_ceil(64), 1, 1);
+    }
+
+    /// Draws them, and the curve.
+    pub fn draw(&self, queue: &wgpu::Queue, encoder: &mut wgpu::CommandEncoder, target: &wgpu::Texture) {
         let points = self.returns.len() as u32;
-        let view = [points, (size[0] as f32).to_bits(), (size[1] as f32).to_bits(), 0];
+        let view = [points, (target.width() as f32).to_bits(), (target.height() as f32).to_bits(), 0];
         queue.write_buffer(&self.view, 0, &view.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>());
-        {
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("step"), timestamp_writes: None });
-            pass.set_pipeline(&self.step);
-            pass.set_bind_group(0, &self.step_group, &[]);
-            pass.dispatch_workgroups(BODIES.div_ceil(64), 1, 1);
-        }
         let mut pass = encoder.begin_render_pass(&wgpu::RenderPassDescriptor {
             label: Some("draw"),
             color_attachments: &[Some(wgpu::RenderPassColorAttachment {
-                view: target,
+                view: &target.create_view(&Default::default()),
                 depth_slice: None,
                 resolve_target: None,
                 ops: wgpu::Operations { load: wgpu::LoadOp::Clear(BACKGROUND), store: wgpu::StoreOp::Store },
@@ -134,7 +136,9 @@ impl World {
             ..Default::default()
         });
         pass.set_bind_group(1, &self.draw_group, &[]);
-        for (pipeline, lines) in self.drawings.iter().zip([BODIES, 3, points.saturating_sub(1)]) {
+        let lines = [BODIES, 3, points.saturating_sub(1)];
+        // browsers warn of drawing nothing
+        for (pipeline, lines) in self.drawings.iter().zip(lines).filter(|(_, lines)| *lines > 0) {
             pass.set_pipeline(pipeline);
             pass.draw(0..6, 0..lines);
         }
