@@ -7,8 +7,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// From the bytes that arrive to what they mean.
-type Decode<T> = Box<dyn FnOnce(&[u8]) -> Result<T> + Send + Sync>;
+/// From the bytes that arrive, of each part, to what they mean.
+type Decode<T> = Box<dyn FnOnce(&[&[u8]]) -> Result<T> + Send + Sync>;
 
 /// A result that the device still works on. Ask with [`Pending::take`] now and then, or await it.
 ///
@@ -30,28 +30,50 @@ type Decode<T> = Box<dyn FnOnce(&[u8]) -> Result<T> + Send + Sync>;
 #[must_use = "the result arrives here"]
 pub struct Pending<T> {
     shared: Arc<Mutex<State>>,
-    buffer: wgpu::Buffer,
+    /// Of each part; none where it is empty.
+    buffers: Vec<Option<wgpu::Buffer>>,
     decode: Option<Decode<T>>,
 }
 
 #[derive(Default)]
 struct State {
-    outcome: Option<Result<(), String>>,
+    /// Parts that have not arrived.
+    missing: usize,
+    failure: Option<String>,
     waker: Option<Waker>,
 }
 
-/// What the device calls back with: whichever way it goes, even if it forgets the call, an outcome is left.
-struct Completion(Arc<Mutex<State>>);
+impl State {
+    fn is_ready(&self) -> bool {
+        self.missing == 0 || self.failure.is_some()
+    }
+}
+
+/// What the device calls back with for a part: whichever way it goes, even if it forgets the call, an outcome is left.
+struct Completion {
+    state: Arc<Mutex<State>>,
+    is_called: bool,
+}
+
+fn failed(bytes: u64, error: &dyn std::fmt::Display) -> String {
+    format!("reading back {bytes} bytes failed: {error}")
+}
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Completion {
-    fn complete(&self, outcome: Result<(), String>) {
-        let mut state = lock(&self.0);
-        state.outcome.get_or_insert(outcome);
-        let waker = state.waker.take();
+    fn complete(&mut self, outcome: Result<(), String>) {
+        if std::mem::replace(&mut self.is_called, true) {
+            return;
+        }
+        let mut state = lock(&self.state);
+        match outcome {
+            Ok(()) => state.missing -= 1,
+            Err(reason) => drop(state.failure.get_or_insert(reason)),
+        }
+        let waker = if state.is_ready() { state.waker.take() } else { None };
         drop(state);
         if let Some(waker) = waker {
             waker.wake();
@@ -74,20 +96,39 @@ impl<T> Pending<T> {
         range: Range<u64>,
         decode: impl FnOnce(&[u8]) -> Result<T> + Send + Sync + 'static,
     ) -> Self {
-        let size = range.end - range.start;
-        let buffer = staging(device, "readback", size);
-        source.record_copy(encoder, range, &buffer, 0);
+        Self::record_parts(device, encoder, [(source, range)], move |[bytes]| decode(bytes))
+    }
+
+    /// The same of several sources at once, as they are at one point of `encoder`; a range may be empty.
+    pub(crate) fn record_parts<const N: usize>(
+        device: &wgpu::Device,
+        encoder: &mut wgpu::CommandEncoder,
+        parts: [(&dyn Source, Range<u64>); N],
+        decode: impl FnOnce([&[u8]; N]) -> Result<T> + Send + Sync + 'static,
+    ) -> Self {
         let shared = Arc::<Mutex<State>>::default();
-        let completion = Completion(shared.clone());
-        encoder.map_buffer_on_submit(&buffer, wgpu::MapMode::Read, .., move |mapped| {
-            completion.complete(mapped.map_err(|error| format!("reading back {size} bytes failed: {error}")));
-        });
-        Self { shared, buffer, decode: Some(Box::new(decode)) }
+        let record = |(source, range): (&dyn Source, Range<u64>)| {
+            let size = range.end - range.start;
+            if size == 0 {
+                return None;
+            }
+            let buffer = staging(device, "readback", size);
+            source.record_copy(encoder, range, &buffer, 0);
+            lock(&shared).missing += 1;
+            let mut completion = Completion { state: shared.clone(), is_called: false };
+            encoder.map_buffer_on_submit(&buffer, wgpu::MapMode::Read, .., move |mapped| {
+                completion.complete(mapped.map_err(|error| failed(size, &error)));
+            });
+            Some(buffer)
+        };
+        let buffers = parts.into_iter().map(record).collect();
+        let decode = move |parts: &[&[u8]]| decode(std::array::from_fn(|part| parts[part]));
+        Self { shared, buffers, decode: Some(Box::new(decode)) }
     }
 
     /// Whether [`Pending::take`] has something to give.
     pub fn is_ready(&self) -> bool {
-        lock(&self.shared).outcome.is_some()
+        lock(&self.shared).is_ready()
     }
 
     /// The result, once it has arrived; `None` until then, and after it was taken.
@@ -95,20 +136,30 @@ impl<T> Pending<T> {
     /// # Errors
     /// (Inside.) [`Error::Gpu`] where the device was lost, or the encoder was dropped before it was submitted.
     pub fn take(&mut self) -> Option<Result<T>> {
-        let outcome = lock(&self.shared).outcome.clone()?;
+        let failure = {
+            let state = lock(&self.shared);
+            if !state.is_ready() {
+                return None;
+            }
+            state.failure.clone()
+        };
         let decode = self.decode.take()?;
-        Some(match outcome {
-            Ok(()) => self.decoded(decode),
-            Err(reason) => Err(Error::Gpu(reason)),
+        Some(match failure {
+            None => self.decoded(decode),
+            Some(reason) => Err(Error::Gpu(reason)),
         })
     }
 
-    fn decoded(&self, decode: impl FnOnce(&[u8]) -> Result<T>) -> Result<T> {
-        let result = match self.buffer.slice(..).get_mapped_range() {
-            Ok(view) => decode(&view),
-            Err(error) => Err(Error::Gpu(format!("reading back {} bytes failed: {error}", self.buffer.size()))),
+    fn decoded(&self, decode: Decode<T>) -> Result<T> {
+        let view = |buffer: &Option<wgpu::Buffer>| {
+            let Some(buffer) = buffer else { return Ok(None) };
+            buffer.slice(..).get_mapped_range().map(Some).map_err(|error| Error::Gpu(failed(buffer.size(), &error)))
         };
-        self.buffer.unmap();
+        let views: Vec<_> = self.buffers.iter().map(view).collect::<Result<_>>()?;
+        let parts: Vec<&[u8]> = views.iter().map(|view| view.as_deref().unwrap_or_default()).collect();
+        let result = decode(&parts);
+        drop(views);
+        self.buffers.iter().flatten().for_each(wgpu::Buffer::unmap);
         result
     }
 

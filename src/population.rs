@@ -229,9 +229,10 @@ impl Population {
     }
 
     /// Sets the host's counters to those of the device: steps of each environment, updates, transitions in the rings.
-    pub(crate) fn continue_from(&mut self, iterations: u64, updates: u64, held: u64) {
-        self.iterations = iterations;
-        self.pushed = 0;
+    pub(crate) fn continue_from(&mut self, steps: u64, updates: u64, held: u64) {
+        let taken = steps * u64::from(self.config.environments);
+        // the device does not count what the host pushes: as much as its environments' steps, or at least what is held
+        (self.iterations, self.pushed) = if self.environment.is_host() { (0, taken.max(held)) } else { (steps, 0) };
         self.updates = updates;
         self.emptied_at = self.environment_steps().saturating_sub(held);
     }
@@ -266,6 +267,19 @@ impl Population {
                 online
             })
             .collect()
+    }
+
+    /// What no network has of an agent's parameters, online and target: the action bounds; zero elsewhere.
+    #[cfg(feature = "checkpoint")]
+    pub(crate) fn parameters_of_no_network(&self) -> Vec<f32> {
+        let length = 4 * self.networks.length as usize;
+        let mut parameters = vec![0.0; 2 * length];
+        let (online, targets) = parameters.split_at_mut(length);
+        self.networks.write_bounds(&self.environment, online);
+        if self.config.algorithm != Algorithm::Compatible {
+            targets.copy_from_slice(online);
+        }
+        parameters
     }
 
     /// The online half, then the target half, of one agent's parameters (floats, padded).

@@ -1,10 +1,11 @@
 //! Snapshots from and to the device.
 
 use super::{BIAS_CORRECTION, Contents, Counters, OBSERVATIONS, REPLAY, SLOTS, Snapshot, Values, moment_tensors, parameter_tensors};
-use crate::buffer::{Source, read_blocking};
+use crate::buffer::Source;
 use crate::error::{Error, Result};
 use crate::measure::replace_logged;
 use crate::memory::AgentState;
+use crate::pending::Pending;
 use crate::population::Population;
 use crate::trainer::{Trainer, halted};
 use bytemuck::Zeroable;
@@ -13,27 +14,118 @@ impl Trainer {
     /// Every agent as it stands, one snapshot an agent, waiting for the device.
     ///
     /// # Errors
-    /// [`Error::Gpu`] where the device fails.
+    /// [`Error::Gpu`](crate::Error::Gpu) where the device fails.
     pub fn snapshot_blocking(&self, contents: Contents) -> Result<Vec<Snapshot>> {
-        let states = self.states_blocking()?;
-        states.iter().enumerate().map(|(agent, state)| self.population.snapshot(agent, state, contents)).collect()
+        let population = &self.population;
+        let snapshot = |agent| {
+            let mut encoder = population.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("snapshot") });
+            let pending = population.record_snapshot(&mut encoder, agent, contents)?;
+            population.queue.submit([encoder.finish()]);
+            pending.wait_blocking(&population.device)
+        };
+        (0..population.config.agents).map(snapshot).collect()
     }
 
-    /// Goes on from `snapshots`, one an agent: parameters, and as much of the training's state as they hold. Without a
-    /// replay ring in them the rings start empty, and learning goes on once they hold enough again. Settings are those of
-    /// this trainer, not of the snapshots; waits for the device.
+    /// As [`Population::restore`].
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] where a snapshot does not fit this population, naming the tensor and both shapes;
-    /// [`Error::Gpu`] where the device fails. Nothing is changed unless all fit.
-    pub fn restore_blocking(&mut self, snapshots: &[Snapshot]) -> Result<()> {
-        let population = &mut self.population;
-        let agents = population.config.agents as usize;
-        let fits = |snapshot: &Snapshot| population.check_networks(snapshot).and_then(|()| population.check_training_state(snapshot));
+    /// As [`Population::restore`].
+    pub fn restore(&mut self, snapshots: &[Snapshot]) -> Result<()> {
+        self.population.restore(snapshots)
+    }
+}
+
+impl Population {
+    /// Records a snapshot of agent `agent`, as it is at that point of `encoder`. It arrives after the encoder was submitted,
+    /// without anybody waiting.
+    ///
+    /// ```no_run
+    /// # use ddpg_wgpu::{Config, Environment, Gpu, Population};
+    /// # let gpu = Gpu::open_blocking(None)?;
+    /// # let mut population = Population::new(&gpu.device, &gpu.queue, &Environment::pendulum_v1(), &Config::default())?;
+    /// use ddpg_wgpu::checkpoint::Contents;
+    /// let mut encoder = gpu.device.create_command_encoder(&Default::default());
+    /// let mut pending = population.record_snapshot(&mut encoder, 0, Contents::Parameters)?;
+    /// gpu.queue.submit([encoder.finish()]);
+    /// // some frames later
+    /// if let Some(snapshot) = pending.take() {
+    ///     let bytes = snapshot?.to_bytes()?; // of a safetensors file
+    /// }
+    /// # Ok::<(), ddpg_wgpu::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Config`] where there is no such agent. In what arrives: [`Error::Gpu`](crate::Error::Gpu) where the device
+    /// fails.
+    pub fn record_snapshot(&self, encoder: &mut wgpu::CommandEncoder, agent: u32, contents: Contents) -> Result<Pending<Snapshot>> {
+        self.check_agent(agent)?;
+        let agent = agent as usize;
+        let (sizes, buffers) = (self.memory.sizes, &self.memory.buffers);
+        let [rows, floats] = self.slots();
+        let (offset, stride) = self.observations();
+        let (trains, replays) = (contents >= Contents::Training, contents >= Contents::TrainingAndReplay);
+        // floats of the agent's slice, where they are wanted
+        let slice = |is_wanted: bool, slice_stride: u32, offset: u32, length: u32| {
+            let start = byte(agent, slice_stride, offset);
+            start..start + if is_wanted { 4 * u64::from(length) } else { 0 }
+        };
+        let state = (agent * size_of::<AgentState>()) as u64;
+        let slots = (rows * floats) as u32;
+        let held = self.replay_length() as u32 * sizes.transition_stride;
+        let parts: [(&dyn Source, _); 6] = [
+            (&buffers.agent_states, state..state + size_of::<AgentState>() as u64),
+            (&buffers.parameters, slice(true, 4 * sizes.parameters_stride, 0, 4 * sizes.parameters_stride)),
+            (&buffers.moments, slice(trains, 4 * sizes.moments_stride, 0, 4 * sizes.moments_stride)),
+            (&buffers.environments, slice(trains, slots, 0, slots)),
+            (&buffers.activations, slice(trains, 4 * sizes.activations_stride, offset, rows as u32 * stride)),
+            (&buffers.replay, slice(replays, sizes.replay_stride, 0, held)),
+        ];
+        let mut snapshot = self.blank_snapshot(agent);
+        let networks = self.networks.clone();
+        let columns = self.environment.observation_size as usize;
+        Ok(Pending::record_parts(&self.device, encoder, parts, move |[state, parameters, moments, slots, observations, replay]| {
+            let state: AgentState = bytemuck::pod_read_unaligned(state);
+            snapshot.note(&state);
+            let mut keep = |name: &str, shape: Vec<usize>, numbers| snapshot.tensors.insert(name.to_owned(), Values { shape, numbers });
+            let parameters = numbers(parameters);
+            for tensor in parameter_tensors(&networks) {
+                keep(&tensor.name, tensor.shape(), tensor.gather(&parameters));
+            }
+            if trains {
+                let moments = numbers(moments);
+                for tensor in moment_tensors(&networks, sizes.second_moment_offset) {
+                    keep(&tensor.name, tensor.shape(), tensor.gather(&moments));
+                }
+                keep(BIAS_CORRECTION, vec![2], vec![state.bias_correction1, state.bias_correction2]);
+                keep(SLOTS, vec![rows, floats], numbers(slots));
+                let padded = numbers(observations);
+                let observations = padded.chunks(stride as usize).flat_map(|row| &row[..columns]).copied().collect();
+                keep(OBSERVATIONS, vec![rows, columns], observations);
+            }
+            if replays {
+                let shape = vec![state.replay_length as usize, sizes.transition_stride as usize];
+                let mut transitions = numbers(replay);
+                // a halted agent holds fewer than the others
+                transitions.truncate(shape[0] * shape[1]);
+                keep(REPLAY, shape, transitions);
+            }
+            Ok(snapshot)
+        }))
+    }
+
+    /// Goes on from `snapshots`, one an agent: parameters, and as much of the training's state as they hold, before whatever is
+    /// submitted next. Without a replay ring in them the rings start empty, and learning goes on once they hold enough again.
+    /// Settings are those of this population, not of the snapshots.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] where a snapshot does not fit this population, naming the tensor and both shapes. Nothing is
+    /// changed unless all fit.
+    pub fn restore(&mut self, snapshots: &[Snapshot]) -> Result<()> {
+        let agents = self.config.agents as usize;
         if snapshots.len() != agents {
             return Err(Error::Checkpoint(format!("{} snapshots for {agents} agents; there must be one an agent", snapshots.len())));
         }
-        snapshots.iter().try_for_each(fits)?;
+        snapshots.iter().try_for_each(|snapshot| self.check_networks(snapshot).and_then(|()| self.check_training_state(snapshot)))?;
         let first = &snapshots[0];
         for other in &snapshots[1..] {
             if other.counters.steps != first.counters.steps || other.contents() != first.contents() {
@@ -45,25 +137,36 @@ impl Trainer {
         }
         let trains = first.contents() >= Contents::Training;
         for (agent, snapshot) in snapshots.iter().enumerate() {
-            population.load_parameters_blocking(agent, snapshot)?;
+            self.write_networks(agent, snapshot);
             if trains {
-                population.load_training_state(agent, snapshot)?;
+                self.write_training_state(agent, snapshot);
             }
         }
         if trains {
             let most = |of: fn(&Snapshot) -> u32| u64::from(snapshots.iter().map(of).max().unwrap_or_default());
             // a halted agent stays behind the others, which count
             let held = if first.contents() == Contents::TrainingAndReplay { most(|s| s.counters.replay_length) } else { 0 };
-            population.continue_from(first.counters.steps.into(), most(|s| s.counters.updates), held);
-            replace_logged(&population.logged, snapshots.iter().map(|snapshot| snapshot.counters.episodes).collect());
+            self.continue_from(first.counters.steps.into(), most(|s| s.counters.updates), held);
+            replace_logged(&self.logged, snapshots.iter().map(|snapshot| snapshot.counters.episodes).collect());
         }
         Ok(())
     }
-}
 
-impl Population {
-    fn snapshot(&self, agent: usize, state: &AgentState, contents: Contents) -> Result<Snapshot> {
-        let mut snapshot = Snapshot {
+    /// Gives agent `agent` the networks of `snapshot`, and nothing else, before whatever is submitted next.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] where they do not fit, naming the tensor and both shapes; [`Error::Config`] where there is no
+    /// such agent.
+    pub fn load_parameters(&self, agent: u32, snapshot: &Snapshot) -> Result<()> {
+        self.check_agent(agent)?;
+        self.check_networks(snapshot)?;
+        self.write_networks(agent as usize, snapshot);
+        Ok(())
+    }
+
+    /// What the host knows of agent `agent`.
+    fn blank_snapshot(&self, agent: usize) -> Snapshot {
+        Snapshot {
             agent: agent as u32,
             environment: self.environment.name.clone().into_owned(),
             observation_size: self.environment.observation_size,
@@ -71,59 +174,13 @@ impl Population {
             action_high: self.environment.action_high.clone(),
             config: self.config.clone(),
             hyper_parameters: self.hyper_parameters[agent],
-            environment_steps: u64::from(state.steps) * u64::from(self.config.environments),
-            updates: state.updates,
-            halted: halted(state),
-            counters: Counters {
-                steps: state.steps,
-                updates: state.updates,
-                replay_head: state.replay_head,
-                replay_length: state.replay_length,
-                episodes: state.episodes,
-                // JSON has no infinity
-                episode_maximum_value: if state.episode_maximum_value.is_finite() { state.episode_maximum_value } else { 0.0 },
-                episode_began: state.episode_began,
-                halted: state.halted,
-                halted_at: state.halted_at,
-            },
+            environment_steps: 0,
+            updates: 0,
+            halted: None,
+            counters: Counters::default(),
             tensors: Default::default(),
             path: None,
-        };
-        let mut keep = |name: &str, shape: Vec<usize>, numbers| snapshot.tensors.insert(name.to_owned(), Values { shape, numbers });
-        let sizes = &self.memory.sizes;
-        let parameters = self.read(&self.memory.buffers.parameters, agent, 4 * sizes.parameters_stride, 0, 4 * sizes.parameters_stride)?;
-        for tensor in parameter_tensors(&self.networks) {
-            keep(&tensor.name, tensor.shape(), tensor.gather(&parameters));
         }
-        if contents >= Contents::Training {
-            let moments = self.read(&self.memory.buffers.moments, agent, 4 * sizes.moments_stride, 0, 4 * sizes.moments_stride)?;
-            for tensor in moment_tensors(&self.networks, sizes.second_moment_offset) {
-                keep(&tensor.name, tensor.shape(), tensor.gather(&moments));
-            }
-            keep(BIAS_CORRECTION, vec![2], vec![state.bias_correction1, state.bias_correction2]);
-            let [rows, floats] = self.slots();
-            let length = (rows * floats) as u32;
-            keep(SLOTS, vec![rows, floats], self.read(&self.memory.buffers.environments, agent, length, 0, length)?);
-            let (offset, stride) = self.observations();
-            let activations = 4 * sizes.activations_stride;
-            let padded = self.read(&self.memory.buffers.activations, agent, activations, offset, rows as u32 * stride)?;
-            let columns = self.environment.observation_size as usize;
-            let observations = padded.chunks(stride as usize).flat_map(|row| &row[..columns]).copied().collect();
-            keep(OBSERVATIONS, vec![rows, columns], observations);
-        }
-        if contents >= Contents::TrainingAndReplay {
-            let length = state.replay_length * sizes.transition_stride;
-            let transitions =
-                if length == 0 { vec![] } else { self.read(&self.memory.buffers.replay, agent, sizes.replay_stride, 0, length)? };
-            keep(REPLAY, vec![state.replay_length as usize, sizes.transition_stride as usize], transitions);
-        }
-        Ok(snapshot)
-    }
-
-    /// `length` floats from `offset` in an agent's slice of `stride` floats.
-    fn read(&self, source: &impl Source, agent: usize, stride: u32, offset: u32, length: u32) -> Result<Vec<f32>> {
-        let start = byte(agent, stride, offset);
-        read_blocking(&self.device, &self.queue, source, start..start + 4 * u64::from(length))
     }
 
     fn write(&self, buffer: &wgpu::Buffer, agent: usize, stride: u32, offset: u32, numbers: &[f32]) {
@@ -184,28 +241,18 @@ impl Population {
         Ok(())
     }
 
-    /// Gives agent `agent` the networks of `snapshot`, and nothing else; waits for the device.
-    ///
-    /// # Errors
-    /// [`Error::Checkpoint`] where they do not fit, naming the tensor and both shapes; [`Error::Config`] where there is no
-    /// such agent; [`Error::Gpu`] where the device fails.
-    pub fn load_parameters_blocking(&self, agent: usize, snapshot: &Snapshot) -> Result<()> {
-        if agent >= self.config.agents as usize {
-            return Err(Error::config(format!("there is no agent {agent} in a population of {}", self.config.agents)));
-        }
-        self.check_networks(snapshot)?;
-        let length = 4 * self.memory.sizes.parameters_stride;
-        // what is not in a snapshot (the action bounds, the padding) stays
-        let mut parameters = self.read(&self.memory.buffers.parameters, agent, length, 0, length)?;
+    /// The snapshot has been checked.
+    fn write_networks(&self, agent: usize, snapshot: &Snapshot) {
+        // what is in no snapshot: the action bounds, the padding
+        let mut parameters = self.parameters_of_no_network();
         for tensor in parameter_tensors(&self.networks) {
             tensor.scatter(&snapshot.tensors[&tensor.name].numbers, &mut parameters);
         }
         self.write_parameters(agent, &parameters);
-        Ok(())
     }
 
     /// Everything else but the parameters; the snapshot has been checked.
-    fn load_training_state(&self, agent: usize, snapshot: &Snapshot) -> Result<()> {
+    fn write_training_state(&self, agent: usize, snapshot: &Snapshot) {
         let sizes = &self.memory.sizes;
         let tensor = |name: &str| &snapshot.tensors[name].numbers;
         let mut moments = vec![0.0; 4 * sizes.moments_stride as usize];
@@ -244,8 +291,32 @@ impl Population {
         };
         let bytes = bytemuck::bytes_of(&state);
         self.queue.write_buffer(&self.memory.buffers.agent_states, agent as u64 * bytes.len() as u64, bytes);
-        Ok(())
     }
+}
+
+impl Snapshot {
+    /// Notes what the device counts.
+    fn note(&mut self, state: &AgentState) {
+        self.environment_steps = u64::from(state.steps) * u64::from(self.config.environments);
+        self.updates = state.updates;
+        self.halted = halted(state);
+        self.counters = Counters {
+            steps: state.steps,
+            updates: state.updates,
+            replay_head: state.replay_head,
+            replay_length: state.replay_length,
+            episodes: state.episodes,
+            // JSON has no infinity
+            episode_maximum_value: if state.episode_maximum_value.is_finite() { state.episode_maximum_value } else { 0.0 },
+            episode_began: state.episode_began,
+            halted: state.halted,
+            halted_at: state.halted_at,
+        };
+    }
+}
+
+fn numbers(bytes: &[u8]) -> Vec<f32> {
+    bytemuck::pod_collect_to_vec(bytes)
 }
 
 /// Where float `offset` of an agent's slice of `stride` floats begins.

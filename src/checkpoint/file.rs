@@ -49,7 +49,7 @@ impl Drop for Pending {
     }
 }
 
-fn to_bytes(snapshot: &Snapshot) -> Result<Vec<u8>, String> {
+pub(super) fn to_bytes(snapshot: &Snapshot) -> Result<Vec<u8>, String> {
     let bytes: BTreeMap<_, Vec<u8>> = snapshot
         .tensors
         .iter()
@@ -106,10 +106,11 @@ fn sort_header(bytes: &[u8]) -> Option<Vec<u8>> {
 
 pub(super) fn read(path: &Path) -> Result<Snapshot> {
     let bytes = fs::read(path).map_err(|error| io(path, error))?;
-    parse(&bytes, path).map_err(|reason| Error::Checkpoint(format!("{}: {reason}", path.display())))
+    parse(&bytes, Some(path)).map_err(|reason| Error::Checkpoint(format!("{}: {reason}", path.display())))
 }
 
-fn parse(bytes: &[u8], path: &Path) -> Result<Snapshot, String> {
+/// `path`: the file they come from, if one, for messages.
+pub(super) fn parse(bytes: &[u8], path: Option<&Path>) -> Result<Snapshot, String> {
     let damaged = |error| format!("not a whole safetensors file of {} bytes ({error})", bytes.len());
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
     let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
@@ -155,6 +156,6 @@ fn parse(bytes: &[u8], path: &Path) -> Result<Snapshot, String> {
         halted: field!("halted"),
         counters: field!("counters"),
         tensors,
-        path: Some(path.to_owned()),
+        path: path.map(Path::to_owned),
     })
 }

@@ -28,7 +28,7 @@
 //! trainer.advance_blocking(1000)?;
 //! Snapshot::save_all(&trainer.snapshot_blocking(Contents::TrainingAndReplay)?, "my-run")?;
 //! // later, perhaps elsewhere
-//! trainer.restore_blocking(&Snapshot::load_all("my-run")?)?;
+//! trainer.restore(&Snapshot::load_all("my-run")?)?;
 //! # Ok::<(), ddpg_wgpu::Error>(())
 //! ```
 
@@ -73,7 +73,7 @@ pub enum Contents {
 /// let snapshots = trainer.snapshot_blocking(Contents::TrainingAndReplay)?;
 /// Snapshot::save_all(&snapshots, "checkpoint")?;
 /// // in another process
-/// trainer.restore_blocking(&Snapshot::load_all("checkpoint")?)?;
+/// trainer.restore(&Snapshot::load_all("checkpoint")?)?;
 /// # Ok::<(), ddpg_wgpu::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
@@ -179,12 +179,38 @@ impl Snapshot {
     /// # Errors
     /// [`Error::Io`] where it cannot be read, [`Error::Checkpoint`] naming the file and what is wrong in it.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let snapshot = file::read(path)?;
-        snapshot.config.validate().map_err(|error| Error::Checkpoint(format!("{}: {error}", path.display())))?;
-        let networks = Networks::new(&snapshot.config, &snapshot.stand_in()?);
-        snapshot.check(&networks)?;
-        Ok(snapshot)
+        file::read(path.as_ref())?.checked()
+    }
+
+    /// The bytes of a safetensors file, for those who keep it elsewhere than in files. The same snapshot gives the same bytes.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] for a snapshot that cannot be written so.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        file::to_bytes(self).map_err(|reason| self.error(reason))
+    }
+
+    /// Of bytes that [`Snapshot::to_bytes`] or [`Snapshot::save`] made, such as a trained agent that is a part of a program,
+    /// checked as by [`Snapshot::load`].
+    ///
+    /// ```no_run
+    /// # let gpu = ddpg_wgpu::Gpu::open_blocking(None)?;
+    /// use ddpg_wgpu::{Policy, Snapshot};
+    /// let bytes = std::fs::read("agent-0000.safetensors").unwrap(); // or include_bytes!, or what a page has fetched
+    /// let policy = Policy::from_snapshot(&gpu.device, &gpu.queue, &Snapshot::from_bytes(&bytes)?)?;
+    /// # Ok::<(), ddpg_wgpu::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] saying what is wrong.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        file::parse(bytes, None).map_err(Error::Checkpoint)?.checked()
+    }
+
+    fn checked(self) -> Result<Self> {
+        self.config.validate().map_err(|error| self.error(error))?;
+        self.check(&Networks::new(&self.config, &self.stand_in()?))?;
+        Ok(self)
     }
 
     /// Reads `agent-0000.safetensors` and those that follow it without a gap.

@@ -66,6 +66,15 @@ impl Page {
         self.scene.pacer.budget = milliseconds(budget);
     }
 
+    /// A promise of the agent as it is now: the bytes of a safetensors file, with which `ddpg eval` works, or another page.
+    pub fn save(&self) -> Result<js_sys::Promise, JsError> {
+        let pending = self.scene.save()?;
+        let bytes = async { pending.await.and_then(|snapshot| snapshot.to_bytes()) };
+        Ok(wasm_bindgen_futures::future_to_promise(async {
+            bytes.await.map(|bytes| js_sys::Uint8Array::from(&bytes[..]).into()).map_err(|error| JsError::from(error).into())
+        }))
+    }
+
     /// Environment steps taken so far.
     #[wasm_bindgen(getter)]
     pub fn steps(&self) -> f64 {

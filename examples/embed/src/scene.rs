@@ -1,8 +1,9 @@
 //! The world, and all that learning in it takes: a population, a pacer, and its policy bound to the world's buffers.
 
 use crate::world::{self, World};
+use ddpg_wgpu::checkpoint::Contents;
 use ddpg_wgpu::wgpu;
-use ddpg_wgpu::{Config, Environment, Inference, Measurements, Pacer, Pending, Population, Result, Rows};
+use ddpg_wgpu::{Config, Environment, Inference, Measurements, Pacer, Pending, Population, Result, Rows, Snapshot};
 use std::time::Duration;
 
 /// Frames from one measurement to the next.
@@ -77,6 +78,14 @@ impl Scene {
     /// Mean return of the episodes that ended last, once there are any.
     pub fn mean_return(&self) -> Option<f32> {
         self.mean_return
+    }
+
+    /// The agent as it is now, once it has arrived.
+    pub fn save(&self) -> Result<Pending<Snapshot>> {
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        let pending = self.population.record_snapshot(&mut encoder, 0, Contents::Parameters)?;
+        self.queue.submit([encoder.finish()]);
+        Ok(pending)
     }
 
     /// Draws the world as it is once more.

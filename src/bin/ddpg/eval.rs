@@ -89,8 +89,8 @@ pub fn revive(gpu: &Gpu, environment: &Environment, snapshots: &[Snapshot]) -> R
     (config.environments, config.batch_size, config.replay_capacity, config.learning_starts) = (1, 1, 1, 1);
     let hyper_parameters = snapshots.iter().map(|snapshot| snapshot.hyper_parameters).collect();
     let population = Population::with_hyper_parameters(&gpu.device, &gpu.queue, environment, &config, hyper_parameters)?;
-    for (agent, snapshot) in snapshots.iter().enumerate() {
-        population.load_parameters_blocking(agent, snapshot)?;
+    for (agent, snapshot) in (0..).zip(snapshots) {
+        population.load_parameters(agent, snapshot)?;
     }
     Ok(Trainer::from_population(population))
 }

@@ -125,7 +125,7 @@ fn build(arguments: &Arguments, run: &Run, environment: &Environment, snapshots:
     let population = Population::with_options(&gpu.device, &gpu.queue, environment, &run.config, hyper_parameters, options)?;
     let mut trainer = Trainer::from_population(population);
     if let Some(snapshots) = snapshots {
-        trainer.restore_blocking(snapshots)?;
+        trainer.restore(snapshots)?;
         let (taken, wanted) = (snapshots[0].environment_steps, run.config.steps);
         if trainer.population().iterations() == 0 && taken > 0 {
             bail!("the agents were saved for evaluation only: there is nothing to go on with");
