@@ -256,29 +256,20 @@ fn sample_band(operation: Operation, band: Band, lane: u32) {
             let slot = sampled_slot(operation, band.agent, band.first + row, agent_states[band.agent].replay_length);
             let address = transition_address(band.agent, slot);
             if place < next {
-                store(band, row, place, operation.local_output, operation.output, operation.output_stride, floats(address, o, place));
+                store(band, row, place, operation.local_output, operation.output, operation.output_stride, replayed(address + 4u * place, o - 4u * place));
             } else if place < action {
-                let value = floats(address + o + a + 2u, o, place - next);
-                store(band, row, place - next, operation.local_forward, operation.forward, operation.forward_stride, value);
+                let column = place - next;
+                let value = replayed(address + o + a + 2u + 4u * column, o - 4u * column);
+                store(band, row, column, operation.local_forward, operation.forward, operation.forward_stride, value);
             } else if place < rewards {
-                let value = floats(address + o, a, place - action);
-                store(band, row, place - action, operation.local_input, operation.normalised, operation.normalised_stride, value);
+                let column = place - action;
+                let value = replayed(address + o + 4u * column, a - 4u * column);
+                store(band, row, column, operation.local_input, operation.normalised, operation.normalised_stride, value);
             } else {
-                store(band, row, 0u, operation.weights, operation.statistics, 1u, floats(address + o + a, 2u, 0u));
+                store(band, row, 0u, operation.weights, operation.statistics, 1u, replayed(address + o + a, 2u));
             }
         }
     }
-}
-
-// A vec4 of `count` floats in the ring, padded with zeros.
-fn floats(address: u32, count: u32, column: u32) -> vec4f {
-    var values = vec4f();
-    for (var c = 0u; c < 4u; c++) {
-        if 4u * column + c < count {
-            values[c] = replay[address + 4u * column + c];
-        }
-    }
-    return values;
 }
 
 // As temporal_difference, but for the sums over the rows (critic_loss). A row that is not finite leaves its mark at `extra`,

@@ -47,12 +47,13 @@ fn take_followed_actions(operation: Operation, agent: u32, unit: u32, lane: u32)
 // `count` floats of the ring to the row of a matrix, whose padding stays zero.
 fn copy_row(source: u32, count: u32, row: u32) {
     for (var first = 0u; first < count; first += 4u) {
-        var value = vec4f();
-        for (var i = 0u; i < min(4u, count - first); i++) {
-            value[i] = replay[source + first + i];
-        }
-        store_activation(row + first / 4u, value);
+        store_activation(row + first / 4u, replayed(source + first, count - first));
     }
+}
+
+// The first `count` of four floats of the ring, then zeros.
+fn replayed(address: u32, count: u32) -> vec4f {
+    return first_of_four(vec4f(replay[address], replay[address + 1u], replay[address + 2u], replay[address + 3u]), count);
 }
 
 // The slot that a row of the minibatch comes from, of the `length` that are filled.

@@ -39,10 +39,10 @@ fn store_observation(operation: Operation, agent: u32, lane: u32, observation: O
     let at = agent * sizes.activations_stride + operation.output + lane * operation.output_stride;
     var finite = true;
     for (var first = 0u; first < OBSERVATION_SIZE; first += 4u) {
-        var value = vec4f();
-        for (var i = first; i < min(first + 4u, OBSERVATION_SIZE); i++) {
-            value[i - first] = observation[i];
-        }
+        let last = OBSERVATION_SIZE - 1u;
+        let four = vec4u(first, min(first + 1u, last), min(first + 2u, last), min(first + 3u, last));
+        let numbers = vec4f(observation[four.x], observation[four.y], observation[four.z], observation[four.w]);
+        let value = first_of_four(numbers, OBSERVATION_SIZE - first);
         store_activation(at + first / 4u, value);
         finite = finite && all_finite(value);
     }

@@ -52,11 +52,9 @@ fn gather_rows(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocatio
     let source = transfer.offset + workgroup.z * transfer.agent_stride + row * transfer.stride;
     let to = workgroup.z * transfer.inside_agent_stride + transfer.inside + row * transfer.inside_stride;
     for (var column = 0u; column < transfer.columns; column += 4u) {
-        var value = vec4f();
-        for (var i = 0u; i < min(4u, transfer.columns - column); i++) {
-            value[i] = outside_in[source + column + i];
-        }
-        store_activation(to + column / 4u, value);
+        let at = source + column;
+        let four = vec4f(outside_in[at], outside_in[at + 1u], outside_in[at + 2u], outside_in[at + 3u]);
+        store_activation(to + column / 4u, first_of_four(four, transfer.columns - column));
     }
 }
 

@@ -28,6 +28,12 @@ fn wrap_angle(x: f32) -> f32 {
     return clamp(fma(turns, -3.0199159795074593e-7, y), -3.1415928, 3.1415928);
 }
 
+// The first `count` of four numbers, then zeros. Not a loop that writes one after the other: a compiler for DX12 unrolls
+// loops that write to a vector at a place that changes, with all loops around them, and gives up.
+fn first_of_four(values: vec4f, count: u32) -> vec4f {
+    return select(vec4f(), values, vec4u(0u, 1u, 2u, 3u) < vec4u(count));
+}
+
 // tanh, odd, by polynomial below 0.625 and by the exponential above, where nothing cancels; saturates without overflow.
 fn hyperbolic_tangent(x: f32) -> f32 {
     let magnitude = min(abs(x), 15.0);
