@@ -288,6 +288,13 @@ impl Grid {
         Self { tile, workgroup_size, invocations: workgroup_size.min(Self::BUSY / agents.max(1)), band_memory: 0 }
     }
 
+    /// The overrides of a pipeline of `kinds`; a module declares those of its tile only.
+    pub fn overrides(&self, kinds: Kinds) -> Vec<(&'static str, f64)> {
+        let band_memory = self.tile.mixes_kinds().then_some(("BAND_MEMORY", self.band_memory.max(1)));
+        let all = [("KINDS", kinds.bits()), ("WORKGROUP_SIZE", self.workgroup_size), ("TEAM", self.tile.team())];
+        all.into_iter().chain(band_memory).map(|(name, value)| (name, f64::from(value))).collect()
+    }
+
     /// What parameters, moments and activations are in.
     pub fn medium(&self) -> Medium {
         self.tile.medium()
@@ -465,21 +472,13 @@ impl Kernels {
                 self.device.create_shader_module_trusted(descriptor, checks)
             }
         };
-        let mut constants = vec![
-            ("KINDS", f64::from(kinds.bits())),
-            ("WORKGROUP_SIZE", f64::from(self.workgroup_size)),
-            ("TEAM", f64::from(self.tile.team())),
-        ];
-        if self.tile.mixes_kinds() {
-            constants.push(("BAND_MEMORY", f64::from(self.band_memory.max(1))));
-        }
         self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(label),
             layout: Some(&self.layout),
             module: &module,
             entry_point: Some(entry_point),
             compilation_options: wgpu::PipelineCompilationOptions {
-                constants: &constants,
+                constants: &self.grid.overrides(kinds),
                 // every kernel writes its workgroup memory before it reads it
                 zero_initialize_workgroup_memory: false,
             },

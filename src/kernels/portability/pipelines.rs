@@ -73,15 +73,13 @@ pub fn of_programs(environment: &Environment, tile: Tile) -> impl Iterator<Item 
     let name = environment.name.clone();
     of_levels.chain(of_bands).chain(in_place).chain([(fused, every)]).map(move |(entry, kinds)| {
         let what = format!("{name}, {tile:?}, {entry}, {}", kinds.names());
-        let workgroup_size = if entry == fused { INVOCATIONS } else { tile.workgroup_size() };
-        let pipeline = Pipeline::new(what, shader::of_kinds(&source, kinds), entry, tile)
-            .with("KINDS", kinds.bits())
-            .with("WORKGROUP_SIZE", workgroup_size)
-            .with("TEAM", tile.team());
-        match tile.mixes_kinds() {
-            true => pipeline.with("BAND_MEMORY", Grid::of(tile, 1).with_bands(WORKGROUP_MEMORY).band_memory),
-            false => pipeline,
-        }
+        let grid = match entry == fused {
+            true => Grid::of_one_workgroup(tile, INVOCATIONS, 1),
+            false => Grid::of(tile, 1).with_bands(WORKGROUP_MEMORY),
+        };
+        let mut pipeline = Pipeline::new(what, shader::of_kinds(&source, kinds), entry, tile);
+        pipeline.constants.extend(grid.overrides(kinds).into_iter().map(|(name, value)| (name.to_owned(), value)));
+        pipeline
     })
 }
 
