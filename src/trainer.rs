@@ -29,8 +29,20 @@ pub struct Trainer {
     pub(crate) population: Population,
     /// Longest time a submission should take, so that no watchdog fires and a shared screen stays smooth.
     pub slice: Duration,
-    /// What the last slices took.
+    /// What the last slices took, of iterations and of updates alone.
     cost: Cost,
+    update_cost: Cost,
+}
+
+/// The submissions that a slice is cut into, so that the next one is recorded while the device is at the last: the first is
+/// this part of the slice, and no later one is larger than [`LARGEST_PART`].
+const FIRST_PART: u64 = 64;
+const LARGEST_PART: u64 = 8;
+
+/// What the next submission takes of a slice of `whole`, of which `done` have been submitted.
+fn part(whole: u64, done: u64) -> u64 {
+    // recording takes somewhat more than half as long as running: while half of what was submitted is recorded, the device is busy
+    (whole.div_ceil(FIRST_PART) + done / 2).min(whole.div_ceil(LARGEST_PART)).min(whole - done)
 }
 
 /// Why and when an agent stopped learning.
@@ -189,7 +201,7 @@ impl Trainer {
 
     /// Takes over a population.
     pub fn from_population(population: Population) -> Self {
-        Self { population, slice: Duration::from_millis(50), cost: Cost::default() }
+        Self { population, slice: Duration::from_millis(50), cost: Cost::default(), update_cost: Cost::default() }
     }
 
     /// The population.
@@ -224,13 +236,48 @@ impl Trainer {
         self.cost.phase(learning);
         let fitting = (self.cost.fitting(self.slice) as u64).max(1);
         let now = most.min(fitting).min(self.population.iterations_until_learning());
-        let start = Instant::now();
-        let mut encoder = self.population.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("train") });
-        self.population.record_iterations(&mut encoder, now);
-        self.population.queue.submit([encoder.finish()]);
-        wait_blocking(&self.population.device)?;
-        self.cost.observe(now, start.elapsed().as_secs_f64(), learning);
+        let seconds = self.run_blocking(now, Population::record_iterations)?;
+        self.cost.observe(now, seconds, learning);
         Ok(now)
+    }
+
+    /// Takes updates alone, on what the replay rings hold, for one slice of about [`Trainer::slice`], `most` at the most;
+    /// returns how many each agent took. For learning from rings that were filled before, and for benchmarks.
+    ///
+    /// ```no_run
+    /// # let gpu = ddpg_wgpu::Gpu::open_blocking(None)?;
+    /// # let mut trainer = ddpg_wgpu::Trainer::new(&gpu.device, &gpu.queue, &ddpg_wgpu::Environment::pendulum_v1(), &Default::default())?;
+    /// trainer.advance_blocking(5000)?;
+    /// let mut updates = 0;
+    /// while updates < 1000 {
+    ///     updates += trainer.update_slice_blocking(1000 - updates)?;
+    /// }
+    /// # Ok::<(), ddpg_wgpu::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Gpu`](crate::Error::Gpu) where the device fails.
+    pub fn update_slice_blocking(&mut self, most: u64) -> Result<u64> {
+        self.update_cost.phase(true);
+        let now = most.min((self.update_cost.fitting(self.slice) as u64).max(1));
+        let seconds = self.run_blocking(now, Population::record_updates)?;
+        self.update_cost.observe(now, seconds, true);
+        Ok(now)
+    }
+
+    /// Records and submits a slice, part by part, waits for it, and returns the seconds it took.
+    fn run_blocking(&mut self, whole: u64, record: impl Fn(&mut Population, &mut wgpu::CommandEncoder, u64)) -> Result<f64> {
+        let start = Instant::now();
+        let mut done = 0;
+        while done < whole {
+            let now = part(whole, done);
+            let mut encoder = self.population.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("train") });
+            record(&mut self.population, &mut encoder, now);
+            self.population.queue.submit([encoder.finish()]);
+            done += now;
+        }
+        wait_blocking(&self.population.device)?;
+        Ok(start.elapsed().as_secs_f64())
     }
 
     /// Reads what was measured since the last call, and starts the averages anew.
@@ -262,4 +309,29 @@ pub(crate) fn halted(state: &AgentState) -> Option<Halted> {
         _ => HaltReason::Environment,
     };
     Some(Halted { update: state.halted_at, reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::part;
+
+    #[test]
+    fn a_slice_is_submitted_in_growing_parts() {
+        let parts = |whole: u64| {
+            let mut parts = Vec::new();
+            while parts.iter().sum::<u64>() < whole {
+                parts.push(part(whole, parts.iter().sum()));
+            }
+            parts
+        };
+        assert_eq!(parts(1), [1]);
+        assert_eq!(parts(7), [1; 7]);
+        let of_many = parts(6400);
+        assert_eq!((of_many[0], of_many.iter().max(), of_many.iter().sum::<u64>()), (100, Some(&800), 6400));
+        // what has been submitted lasts while the next part is recorded
+        assert!(
+            of_many.len() < 20 && (1..of_many.len()).all(|i| of_many[i] <= of_many[0] + of_many[..i].iter().sum::<u64>()),
+            "{of_many:?}"
+        );
+    }
 }

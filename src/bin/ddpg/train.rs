@@ -146,8 +146,8 @@ fn introduce(config: &str, gpu: &Gpu, trainer: &Trainer, directory: &Path) {
     say!("{}\n", config.trim_end());
     say!("adapter: {}", gpu.description());
     match trainer.population().plan() {
-        Plan::Layered => say!("plan: layered, {rollout} dispatches a step of the environments, {update} an update"),
-        plan => say!("plan: {plan}, whole iterations in a dispatch"),
+        Plan::Fused => say!("plan: {}, whole iterations in a dispatch", Plan::Fused),
+        plan => say!("plan: {plan}, {rollout} dispatches a step of the environments, {update} an update"),
     }
     say!("run directory: {}", directory.display());
     let population = trainer.population();

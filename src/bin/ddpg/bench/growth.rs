@@ -103,7 +103,7 @@ fn measure_point(bench: &Bench, axis: &'static str, value: u32) -> Result<Point>
 fn rates(bench: &Bench, case: &Case, whole: bool, pace: Pace) -> Result<Vec<f64>> {
     let mut trainer = case.filled(&bench.gpu, bench.options)?;
     if !whole {
-        return Ok(case.measure(&bench.gpu, pace, trainer.into_population())?.samples);
+        return Ok(case.measure(&bench.gpu, pace, trainer)?.samples);
     }
     let environments = u64::from(case.config.environments);
     let samples = pace.rates(|| Ok(environments * trainer.advance_slice_blocking(u64::MAX)?))?;

@@ -42,7 +42,7 @@ impl Dispatch {
     }
 }
 
-/// Every dispatch of each network in the layered plan, whose dispatches are kernels; one agent in one environment.
+/// Every dispatch of each network in a plan whose dispatches are kernels; one agent in one environment.
 pub fn measure(bench: &Bench) -> Result<Vec<Dispatch>> {
     let repeats = if bench.is_software() { 30 } else { 300 };
     let mut dispatches = Vec::new();
@@ -50,7 +50,7 @@ pub fn measure(bench: &Bench) -> Result<Vec<Dispatch>> {
         bench.progress.message(&format!("kernels, {name}"));
         let case = network(name).ring(1000);
         let mut options = bench.options;
-        options.plan = Some(Plan::Layered);
+        options.plan = options.plan.filter(|&plan| plan != Plan::Fused);
         let trainer = case.filled(&bench.gpu, options)?;
         let repetitions: Vec<Vec<DispatchTime>> =
             (0..bench.pace.repetitions).map(|_| trainer.population().time_dispatches_blocking(repeats)).collect::<Result<_, _>>()?;

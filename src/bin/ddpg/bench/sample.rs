@@ -4,9 +4,6 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// Longest time a submission is planned to take.
-const SLICE: f64 = 0.05;
-
 /// How long and how often.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
@@ -40,34 +37,6 @@ impl Pace {
         };
         run()?;
         (0..self.repetitions).map(|_| run()).collect()
-    }
-}
-
-/// How much work a submission takes, so that it lasts as long as planned.
-#[derive(Debug)]
-pub struct Slice {
-    now: u64,
-}
-
-impl Default for Slice {
-    fn default() -> Self {
-        Self { now: 1 }
-    }
-}
-
-impl Slice {
-    /// Runs `work` on the amount at hand, and learns from the time it took.
-    pub fn run(&mut self, work: impl FnOnce(u64) -> Result<()>) -> Result<u64> {
-        let (amount, start) = (self.now, Instant::now());
-        work(amount)?;
-        self.learn(start.elapsed().as_secs_f64());
-        Ok(amount)
-    }
-
-    /// What the amount at hand took, seconds.
-    fn learn(&mut self, seconds: f64) {
-        let fitting = (self.now as f64 * SLICE / seconds.max(1e-9)) as u64;
-        self.now = fitting.clamp(1, 2 * self.now);
     }
 }
 
@@ -142,7 +111,6 @@ pub fn figure(number: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anyhow::Context;
 
     #[test]
     fn the_median_is_the_middle() {
@@ -157,18 +125,6 @@ mod tests {
         let figures = [0.5, 12.34, 999.94, 1378.2, 1_234_567.0, 98_765_432.0, 2.5e10].map(figure);
         assert_eq!(figures, ["0.50", "12.3", "999.9", "1,378", "1,234,567", "98.8 M", "25.0 G"]);
         assert_eq!([0, 999, 1000, 1_048_576].map(count), ["0", "999", "1,000", "1,048,576"]);
-    }
-
-    #[test]
-    fn slices_grow_until_they_last_as_long_as_planned() {
-        let mut slice = Slice::default();
-        let mut amounts = vec![];
-        for each in [0.002; 8].into_iter().chain([0.2; 2]) {
-            amounts.push(slice.now);
-            slice.learn(slice.now as f64 * each);
-        }
-        assert_eq!(amounts, [1, 2, 4, 8, 16, 25, 25, 25, 25, 1]);
-        assert_eq!(slice.run(|amount| (amount == 1).then_some(()).context("another amount")).expect("one"), 1);
     }
 
     #[test]

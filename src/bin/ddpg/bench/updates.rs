@@ -1,9 +1,9 @@
 //! Updates alone, and updates with an environment step each.
 
-use super::sample::{Pace, Row, Slice, Spread, count};
+use super::sample::{Pace, Row, Spread, count};
 use super::{Bench, Workload};
 use anyhow::{Result, ensure};
-use ddpg_wgpu::{Config, Environment, Gpu, HyperParameters, Options, Plan, Population, Preset, Trainer, wgpu};
+use ddpg_wgpu::{Config, Environment, Gpu, HyperParameters, Options, Plan, Population, Preset, Trainer};
 
 /// Transitions that each ring is filled with before updates are timed.
 const RING: u32 = 10_000;
@@ -77,25 +77,24 @@ impl Case {
         if agents >= 1024 && bench.quick {
             return Ok(Row::skipped(&self.title(), "--quick leaves it out"));
         }
-        let mut population = self.filled(&bench.gpu, bench.options)?.into_population();
+        let mut trainer = self.filled(&bench.gpu, bench.options)?;
         if bench.is_software() {
             let start = std::time::Instant::now();
-            update(&bench.gpu, &mut population, 1)?;
+            trainer.update_slice_blocking(1)?;
             let (seconds, most) = (start.elapsed().as_secs_f64(), 10.0);
             if seconds > most {
                 return Ok(Row::skipped(&self.title(), &format!("one update of all agents takes {seconds:.0} s on this software driver")));
             }
         }
-        self.measure(&bench.gpu, bench.pace, population)
+        self.measure(&bench.gpu, bench.pace, trainer)
     }
 
-    /// Updates of `population` alone.
-    pub fn measure(&self, gpu: &Gpu, pace: Pace, mut population: Population) -> Result<Row> {
+    /// Updates alone.
+    pub fn measure(&self, gpu: &Gpu, pace: Pace, mut trainer: Trainer) -> Result<Row> {
         let agents = u64::from(self.config.agents);
-        let mut slice = Slice::default();
-        let samples = pace.rates(|| Ok(agents * slice.run(|now| update(gpu, &mut population, now))?))?;
-        let plan = how(&population);
-        check(gpu, Trainer::from_population(population))?;
+        let samples = pace.rates(|| Ok(agents * trainer.update_slice_blocking(u64::MAX)?))?;
+        let plan = how(trainer.population());
+        check(gpu, trainer)?;
         let unit = if agents == 1 { "updates/s" } else { "agent-updates/s" };
         let note = match Spread::of(&samples) {
             Some(spread) => format!("{plan}, {:.1} GFLOP/s", 1e-9 * spread.median * flops(&self.config)),
@@ -108,18 +107,9 @@ impl Case {
 /// The plan, and what an update takes where that is dispatches of its own.
 fn how(population: &Population) -> String {
     match population.plan() {
-        Plan::Layered => format!("{} dispatches an update", population.dispatches().1),
-        plan => format!("{plan} plan"),
+        Plan::Fused => format!("{} plan", Plan::Fused),
+        plan => format!("{plan} plan, {} dispatches an update", population.dispatches().1),
     }
-}
-
-/// Updates alone, waited for.
-fn update(gpu: &Gpu, population: &mut Population, updates: u64) -> Result<()> {
-    let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("bench") });
-    population.record_updates(&mut encoder, updates);
-    gpu.queue.submit([encoder.finish()]);
-    gpu.device.poll(wgpu::PollType::wait_indefinitely())?;
-    Ok(())
 }
 
 /// That every agent took the updates that were recorded: halted agents, or a lost device, would be the fastest of all.
