@@ -104,9 +104,32 @@ fn adam_step(operation: Operation, agent: u32) -> AdamStep {
     return step;
 }
 
-// `index`: the vec4 within the agent's online parameters. `decays`: add weight decay (L2 on weight matrices only). False
-// where the step is not finite, and not taken: `end_step` has to know.
-fn apply_gradient(step: AdamStep, index: u32, gradient: vec4f, decays: bool) -> bool {
+// What a step of one vec4 reads.
+struct AdamOperands {
+    parameter: vec4f,
+    moment1: vec4f,
+    moment2: vec4f,
+    // of the target network
+    follower: vec4f,
+}
+
+// All at once, before anything is stored: behind a store, a load might have to wait for it. `index`: the vec4 within the
+// agent's online parameters.
+fn adam_operands(step: AdamStep, index: u32) -> AdamOperands {
+    var operands: AdamOperands;
+    operands.parameter = load_parameter(step.parameters + index);
+    if !step.plain {
+        operands.moment1 = load_moment(step.moments + index);
+        operands.moment2 = load_moment(step.moments + index + sizes.second_moment_offset);
+    }
+    if step.blends {
+        operands.follower = load_parameter(step.parameters + index + sizes.target_offset);
+    }
+    return operands;
+}
+
+// `decays`: add weight decay (L2 on weight matrices only). False where the step is not finite, and not taken: `end_step` has to know.
+fn apply_gradient(step: AdamStep, index: u32, operands: AdamOperands, gradient: vec4f, decays: bool) -> bool {
     if step.record {
         store_moment(step.gradients + index, gradient);
     }
@@ -116,32 +139,19 @@ fn apply_gradient(step: AdamStep, index: u32, gradient: vec4f, decays: bool) -> 
     let first = step.moments + index;
     let second = first + sizes.second_moment_offset;
     let online = step.parameters + index;
-    // all that it needs at once: behind a store, a load might have to wait for it
-    let parameter = load_parameter(online);
-    var moment1 = vec4f();
-    var moment2 = vec4f();
-    if !step.plain {
-        moment1 = load_moment(first);
-        moment2 = load_moment(second);
-    }
-    let blended = online + sizes.target_offset;
-    var follower = vec4f();
-    if step.blends {
-        follower = load_parameter(blended);
-    }
     var g = gradient;
     if decays {
-        g = fma(vec4f(step.weight_decay), parameter, g);
+        g = fma(vec4f(step.weight_decay), operands.parameter, g);
     }
     var m = vec4f();
     var v = vec4f();
     var change = g;
     if !step.plain {
-        m = fma(vec4f(step.beta1), moment1, step.one_minus_beta1 * g);
-        v = fma(vec4f(step.beta2), moment2, step.one_minus_beta2 * g * g);
+        m = fma(vec4f(step.beta1), operands.moment1, step.one_minus_beta1 * g);
+        v = fma(vec4f(step.beta2), operands.moment2, step.one_minus_beta2 * g * g);
         change = m / (sqrt(v / step.counters.bias_correction2) + step.epsilon);
     }
-    let stepped = parameter - step.step_size * change;
+    let stepped = operands.parameter - step.step_size * change;
     if !all_finite(stepped) || !all_finite(v) {
         return false;
     }
@@ -151,7 +161,7 @@ fn apply_gradient(step: AdamStep, index: u32, gradient: vec4f, decays: bool) -> 
     }
     store_parameter(online, stepped);
     if step.blends {
-        store_parameter(blended, blend_target(stepped, follower, step.counters.blend));
+        store_parameter(online + sizes.target_offset, blend_target(stepped, operands.follower, step.counters.blend));
     }
     return true;
 }

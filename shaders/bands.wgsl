@@ -9,6 +9,9 @@
 override BAND_MEMORY: u32 = 256u;
 var<workgroup> sh_band: array<vec4f, BAND_MEMORY>;
 
+// Whether operations are constants of the module (src/specialised.rs).
+override SPECIALISED: bool = false;
+
 // What a chain works on.
 struct Band {
     agent: u32,
@@ -19,8 +22,12 @@ struct Band {
     gamma: f32,
 }
 
-// i / divisor, for i below 2^20, where an integer division would take a GPU longer than the rest of a tile's bookkeeping.
+// i / divisor, for i below 2^20, where an integer division would take a GPU longer than the rest of a tile's bookkeeping, unless
+// the divisor is known before.
 fn quotient(i: u32, divisor: u32) -> u32 {
+    if SPECIALISED {
+        return i / divisor;
+    }
     return u32((f32(i) + 0.5) / f32(divisor));
 }
 
@@ -60,10 +67,11 @@ struct Share {
     column: u32,
     // the first of the four rows
     row: u32,
-    // the part's vec4s of the inner dimension, and from one to the next
+    // the part's first vec4 of the inner dimension, and from one to the next
     begin: u32,
-    end: u32,
     step: u32,
+    // past the last slot or part: nothing to add up
+    is_idle: bool,
 }
 
 fn slots(operation: Operation) -> u32 {
@@ -73,9 +81,7 @@ fn slots(operation: Operation) -> u32 {
 fn share_of(operation: Operation, slot: u32, part: u32) -> Share {
     let columns = 4u * operation.columns;
     let tile = quotient(slot, columns);
-    // past the last slot or part: nothing to add up
-    let is_idle = slot >= slots(operation) || part >= operation.split;
-    return Share(slot - tile * columns, 4u * tile, part, select(operation.inner, 0u, is_idle), operation.split);
+    return Share(slot - tile * columns, 4u * tile, part, operation.split, slot >= slots(operation) || part >= operation.split);
 }
 
 // x W: neighbours have neighbouring columns. Only what fits into one round is split.
@@ -137,11 +143,20 @@ fn add_rows(row: u32, stride: u32, k: u32, w: vec4f, sums: vec4f) -> vec4f {
     );
 }
 
+// Whether every part's steps are fours, so that none lies past the end.
+fn is_whole(operation: Operation) -> bool {
+    return operation.inner % (4u * operation.split) == 0u;
+}
+
+fn within(operation: Operation, k: u32) -> u32 {
+    return select(min(k, operation.inner - 1u), k, is_whole(operation));
+}
+
 // Four weights of a column of the output along vec4 k of the inner dimension: of W [inner, columns] one number of each of
 // four rows, of its transpose a vec4 of W [columns * 4, inner]. Zeros past the end.
 fn weights_of_column(operation: Operation, weights: u32, column: u32, k: u32, is_transposed: bool) -> vec4f {
     let stride = operation.weights_stride;
-    let inside = min(k, operation.inner - 1u);
+    let inside = within(operation, k);
     var w: vec4f;
     if is_transposed {
         w = parameters[weights + operation.weights + column * stride + inside];
@@ -150,16 +165,20 @@ fn weights_of_column(operation: Operation, weights: u32, column: u32, k: u32, is
         let c = column % 4u;
         w = vec4f(parameters[first][c], parameters[first + stride][c], parameters[first + 2u * stride][c], parameters[first + 3u * stride][c]);
     }
-    return select(vec4f(), w, k < operation.inner);
+    return select(vec4f(), w, is_whole(operation) || k < operation.inner);
 }
 
 // The band's rows times W or its transpose: four rows of one column. Four steps at a time, so that their loads wait
 // together; steps past the end repeat the last one with weights of zero.
 fn band_product(operation: Operation, weights: u32, at: Share, is_transposed: bool) -> vec4f {
     let row = operation.local_input + at.row * operation.input_stride;
-    let last = operation.inner - 1u;
     var sums = vec4f();
-    for (var k = at.begin; k < at.end; k += 4u * at.step) {
+    if at.is_idle {
+        return sums;
+    }
+    let fours = (operation.inner + 4u * at.step - 1u) >> (2u + firstTrailingBit(at.step));
+    for (var four = 0u; four < fours; four++) {
+        let k = at.begin + 4u * four * at.step;
         let k1 = k + at.step;
         let k2 = k + 2u * at.step;
         let k3 = k + 3u * at.step;
@@ -167,10 +186,10 @@ fn band_product(operation: Operation, weights: u32, at: Share, is_transposed: bo
         let w1 = weights_of_column(operation, weights, at.column, k1, is_transposed);
         let w2 = weights_of_column(operation, weights, at.column, k2, is_transposed);
         let w3 = weights_of_column(operation, weights, at.column, k3, is_transposed);
-        sums = add_rows(row, operation.input_stride, k, w0, sums);
-        sums = add_rows(row, operation.input_stride, min(k1, last), w1, sums);
-        sums = add_rows(row, operation.input_stride, min(k2, last), w2, sums);
-        sums = add_rows(row, operation.input_stride, min(k3, last), w3, sums);
+        sums = add_rows(row, operation.input_stride, within(operation, k), w0, sums);
+        sums = add_rows(row, operation.input_stride, within(operation, k1), w1, sums);
+        sums = add_rows(row, operation.input_stride, within(operation, k2), w2, sums);
+        sums = add_rows(row, operation.input_stride, within(operation, k3), w3, sums);
     }
     return sums;
 }

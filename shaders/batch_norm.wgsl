@@ -6,7 +6,7 @@
 //   running <- decay running + (1 - decay) batch
 //
 // Where statistics of the minibatch are taken, a workgroup owns its columns for all rows. Invocation `lane` owns vec4
-// column lane % columns and every chunk-th row from lane / columns; partial sums meet in workgroup memory and are added
+// column lane % columns and every chunks-th row from lane / columns; partial sums meet in workgroup memory and are added
 // in a fixed order, so that the same inputs give the same bits.
 //
 // The backward pass finds x where the forward pass did, and xhat from it anew: a store would cost more.
@@ -14,10 +14,6 @@
 // `norm` (parameters): scale, shift, running mean, running variance [columns] each.
 // `normalised` (activations): what is normalised, x [rows, columns].
 // `statistics` (activations): mean, inverse standard deviation of this pass [columns] each.
-
-// of each column that the workgroup owns; the mean lies behind what add_chunks uses of sh_reduce
-const SH_MEAN: u32 = 256u;
-var<workgroup> sh_inverse: array<vec4f, 256>;
 
 fn inverse_deviation(variance: vec4f) -> vec4f {
     return vec4f(1.0) / sqrt(variance + sizes.normalisation_epsilon);
@@ -34,20 +30,27 @@ fn running_centre(operation: Operation, weights: u32, column: u32, scale: vec4f)
     return load_parameter(norm + operation.columns) - scale * load_parameter(norm + 2u * operation.columns);
 }
 
-// Adds a value of each lane over the chunks of its column; the result is in the lanes of chunk 0. Barriers on both sides.
+// Adds a value of each lane over the chunks of its column, in two steps of about the same length: each takes a barrier. All
+// lanes of the column get the sum.
 fn add_chunks(value: vec4f, lane: u32, columns: u32, chunks: u32) -> vec4f {
+    let groups = group_count(chunks);
+    let step = groups * columns;
     sh_reduce[lane] = value;
     workgroupBarrier();
-    for (var left = chunks; left > 1u; left = (left + 1u) / 2u) {
-        let half = (left + 1u) / 2u * columns;
-        if lane + half < left * columns {
-            sh_reduce[lane] += sh_reduce[lane + half];
+    if lane < step {
+        var sum = sh_reduce[lane];
+        for (var other = lane + step; other < chunks * columns; other += step) {
+            sum += sh_reduce[other];
         }
-        workgroupBarrier();
+        sh_reduce[WORKGROUP_SIZE + lane] = sum;
     }
-    let sum = sh_reduce[lane];
     workgroupBarrier();
-    return sum;
+    let own = WORKGROUP_SIZE + lane % columns;
+    var total = sh_reduce[own];
+    for (var group = 1u; group < groups; group++) {
+        total += sh_reduce[own + group * columns];
+    }
+    return total;
 }
 
 // Normalises `columns` vec4 columns from `first`: scale xhat + shift, rectified if asked, goes to `output`.
@@ -55,14 +58,18 @@ fn add_chunks(value: vec4f, lane: u32, columns: u32, chunks: u32) -> vec4f {
 fn normalise_columns(operation: Operation, agent: u32, lane: u32, first: u32, columns: u32, rectify: bool) {
     let rows = operation_rows(operation, agent);
     let count = 1.0 / f32(max(rows, 1u));
-    let chunks = WORKGROUP_SIZE / columns;
+    let chunks = min(WORKGROUP_SIZE / columns, operation.rows);
     let column = first + lane % columns;
     let chunk = lane / columns;
-    let owns = chunk < chunks;
+    // the first row that a lane has stays with it; the others, of more rows than lanes, are loaded as often as needed
+    let owns = chunk < min(chunks, rows);
     let slice = agent * sizes.activations_stride;
     let source = slice + operation.normalised + column;
+    let x = load_activation(source + min(chunk, operation.rows - 1u) * operation.normalised_stride);
     let weights = agent * sizes.parameters_stride;
     let norm = weights + operation.norm + column;
+    let scale = load_parameter(norm);
+    let shift = load_parameter(norm + operation.columns);
 
     var mean = vec4f();
     var inverse = vec4f();
@@ -73,56 +80,61 @@ fn normalise_columns(operation: Operation, agent: u32, lane: u32, first: u32, co
     } else {
         var sum = vec4f();
         if owns {
-            for (var r = chunk; r < rows; r += chunks) {
+            sum = x;
+            for (var r = chunk + chunks; r < rows; r += chunks) {
                 sum += load_activation(source + r * operation.normalised_stride);
             }
         }
-        let total = add_chunks(sum, lane, columns, chunks);
-        if lane < columns {
-            sh_reduce[SH_MEAN + lane] = total * count;
-        }
-        workgroupBarrier();
-        mean = sh_reduce[SH_MEAN + lane % columns];
+        mean = add_chunks(sum, lane, columns, chunks) * count;
         var squares = vec4f();
         if owns {
-            for (var r = chunk; r < rows; r += chunks) {
+            squares = (x - mean) * (x - mean);
+            for (var r = chunk + chunks; r < rows; r += chunks) {
                 let deviation = load_activation(source + r * operation.normalised_stride) - mean;
                 squares = fma(deviation, deviation, squares);
             }
         }
         let variance = add_chunks(squares, lane, columns, chunks) * count;
-        if lane < columns {
-            sh_inverse[lane] = inverse_deviation(variance);
-            if (operation.flags & UPDATE_RUNNING) != 0u && agent_states[agent].halted == 0u && all_finite(variance) {
-                let decay = sizes.normalisation_decay;
-                let running_mean = fma(vec4f(decay), load_parameter(norm + 2u * operation.columns), (1.0 - decay) * (mean + operation_bias(operation, weights, column)));
-                let running_variance = fma(vec4f(decay), load_parameter(norm + 3u * operation.columns), (1.0 - decay) * variance);
-                store_parameter(norm + 2u * operation.columns, running_mean);
-                store_parameter(norm + 3u * operation.columns, running_variance);
-                // running statistics reach the target network by copy, not by blend
-                store_parameter(norm + 2u * operation.columns + sizes.target_offset, running_mean);
-                store_parameter(norm + 3u * operation.columns + sizes.target_offset, running_variance);
-            }
+        inverse = inverse_deviation(variance);
+        if chunk == 0u && (operation.flags & UPDATE_RUNNING) != 0u {
+            follow_statistics(operation, agent, column, mean, variance);
         }
-        workgroupBarrier();
-        inverse = sh_inverse[lane % columns];
     }
     if chunk == 0u {
         store_activation(slice + operation.statistics + column, mean);
         store_activation(slice + operation.statistics + operation.columns + column, inverse);
     }
     if owns {
-        let scale = load_parameter(norm);
-        let shift = load_parameter(norm + operation.columns);
-        for (var r = chunk; r < rows; r += chunks) {
-            let xhat = (load_activation(source + r * operation.normalised_stride) - mean) * inverse;
-            var y = fma(scale, xhat, shift);
-            if rectify {
-                y = max(y, vec4f());
-            }
-            store_activation(slice + operation.output + r * operation.output_stride + column, y);
+        let output = slice + operation.output + column;
+        store_activation(output + chunk * operation.output_stride, normalised(x, mean, inverse, scale, shift, rectify));
+        for (var r = chunk + chunks; r < rows; r += chunks) {
+            let other = load_activation(source + r * operation.normalised_stride);
+            store_activation(output + r * operation.output_stride, normalised(other, mean, inverse, scale, shift, rectify));
         }
     }
+    // what comes next may write where the sums were read
+    workgroupBarrier();
+}
+
+fn normalised(x: vec4f, mean: vec4f, inverse: vec4f, scale: vec4f, shift: vec4f, rectify: bool) -> vec4f {
+    let y = fma(scale, (x - mean) * inverse, shift);
+    return select(y, max(y, vec4f()), rectify);
+}
+
+// The running statistics of a column, online and, by copy, of the target network.
+fn follow_statistics(operation: Operation, agent: u32, column: u32, mean: vec4f, variance: vec4f) {
+    if agent_states[agent].halted != 0u || !all_finite(variance) {
+        return;
+    }
+    let weights = agent * sizes.parameters_stride;
+    let running = weights + operation.norm + 2u * operation.columns + column;
+    let decay = sizes.normalisation_decay;
+    let running_mean = fma(vec4f(decay), load_parameter(running), (1.0 - decay) * (mean + operation_bias(operation, weights, column)));
+    let running_variance = fma(vec4f(decay), load_parameter(running + operation.columns), (1.0 - decay) * variance);
+    store_parameter(running, running_mean);
+    store_parameter(running + operation.columns, running_variance);
+    store_parameter(running + sizes.target_offset, running_mean);
+    store_parameter(running + operation.columns + sizes.target_offset, running_variance);
 }
 
 // The bias of the layer before, which the statistics of x W do not hold but the running mean does. The state input has none.
@@ -144,53 +156,62 @@ fn batch_norm_input(operation: Operation, agent: u32, unit: u32, lane: u32) {
 // Adam step of scale and shift where the pass trains them. columns <= WORKGROUP_SIZE.
 fn normalise_columns_backward(operation: Operation, agent: u32, lane: u32, first: u32, columns: u32) {
     let rows = operation_rows(operation, agent);
-    let chunks = WORKGROUP_SIZE / columns;
+    let chunks = min(WORKGROUP_SIZE / columns, operation.rows);
     let column = first + lane % columns;
     let chunk = lane / columns;
-    let owns = chunk < chunks;
+    let owns = chunk < min(chunks, rows);
     let slice = agent * sizes.activations_stride;
-    let norm = agent * sizes.parameters_stride + operation.norm + column;
     let gradient = slice + operation.output + column;
     let source = slice + operation.normalised + column;
+    let own = min(chunk, operation.rows - 1u);
+    let dy = load_activation(gradient + own * operation.output_stride);
+    let x = load_activation(source + own * operation.normalised_stride);
     let mean = load_activation(slice + operation.statistics + column);
     let inverse = load_activation(slice + operation.statistics + operation.columns + column);
+    let factor = load_parameter(agent * sizes.parameters_stride + operation.norm + column) * inverse;
+    let trains = chunk == 0u && (operation.flags & TRAIN_NORM) != 0u;
+    var step: AdamStep;
+    var scale_operands: AdamOperands;
+    var shift_operands: AdamOperands;
+    let scale = operation.norm + column;
+    let shift = scale + operation.columns;
+    if trains {
+        step = adam_step(operation, agent);
+        scale_operands = adam_operands(step, scale);
+        shift_operands = adam_operands(step, shift);
+    }
 
+    let xhat = (x - mean) * inverse;
     var sum = vec4f();
     var product_sum = vec4f();
     if owns {
-        for (var r = chunk; r < rows; r += chunks) {
-            let dy = load_activation(gradient + r * operation.output_stride);
-            let xhat = (load_activation(source + r * operation.normalised_stride) - mean) * inverse;
-            sum += dy;
-            product_sum = fma(dy, xhat, product_sum);
+        sum = dy;
+        product_sum = dy * xhat;
+        for (var r = chunk + chunks; r < rows; r += chunks) {
+            let other = load_activation(gradient + r * operation.output_stride);
+            sum += other;
+            product_sum = fma(other, (load_activation(source + r * operation.normalised_stride) - mean) * inverse, product_sum);
         }
     }
     let d_shift = add_chunks(sum, lane, columns, chunks);
     let d_scale = add_chunks(product_sum, lane, columns, chunks);
-    if lane < columns {
-        sh_reduce[SH_MEAN + lane] = d_shift;
-        sh_inverse[lane] = d_scale;
-    }
-    workgroupBarrier();
     if owns {
-        let factor = load_parameter(norm) * inverse;
         // running statistics do not depend on the minibatch, so nothing flows back through them
         let count = select(1.0 / f32(max(rows, 1u)), 0.0, (operation.flags & RUNNING_STATISTICS) != 0u);
-        let mean_shift = sh_reduce[SH_MEAN + lane % columns] * count;
-        let mean_scale = sh_inverse[lane % columns] * count;
-        for (var r = chunk; r < rows; r += chunks) {
-            let xhat = (load_activation(source + r * operation.normalised_stride) - mean) * inverse;
-            let dy = load_activation(gradient + r * operation.output_stride);
-            store_activation(gradient + r * operation.output_stride, factor * (dy - mean_shift - xhat * mean_scale));
+        store_activation(gradient + chunk * operation.output_stride, factor * (dy - d_shift * count - xhat * (d_scale * count)));
+        for (var r = chunk + chunks; r < rows; r += chunks) {
+            let other = load_activation(gradient + r * operation.output_stride);
+            let other_xhat = (load_activation(source + r * operation.normalised_stride) - mean) * inverse;
+            store_activation(gradient + r * operation.output_stride, factor * (other - d_shift * count - other_xhat * (d_scale * count)));
         }
     }
-    // every lane has read the scale: only now may it change
-    workgroupBarrier();
-    if lane < columns && (operation.flags & TRAIN_NORM) != 0u {
-        let step = adam_step(operation, agent);
-        var finite = apply_gradient(step, operation.norm + column, d_scale, false);
+    if trains {
+        // every lane has read the scale before the sums met: now it may change
+        var finite = apply_gradient(step, scale, scale_operands, d_scale, false);
         let shift_gradient = select(d_shift, vec4f(), (operation.flags & CANCELLED_BIAS) != 0u);
-        finite &= apply_gradient(step, operation.norm + operation.columns + column, shift_gradient, false);
+        finite &= apply_gradient(step, shift, shift_operands, shift_gradient, false);
         end_step(step, finite);
     }
+    // what comes next may write where the sums were read
+    workgroupBarrier();
 }

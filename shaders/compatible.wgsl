@@ -20,7 +20,7 @@
 fn tangent_forward(operation: Operation, agent: u32, unit: u32, lane: u32, through: u32) {
     let rows = operation_rows(operation, agent);
     let split = split_of(operation);
-    let place = tile_place(split, unit, lane, operation.columns);
+    let place = tile_place(split, 4u, operation.strip, unit, lane, operation.columns);
     if is_idle(place, operation.rows) {
         return;
     }

@@ -22,7 +22,7 @@ fn scaled_tanh_gradient(gradient: vec4f, action: vec4f, scale: vec4f, centre: ve
 fn dense_backward_input(operation: Operation, agent: u32, unit: u32, lane: u32, through: u32) {
     let rows = operation_rows(operation, agent);
     let split = split_of(operation);
-    let place = tile_place(split, unit, lane, operation.columns);
+    let place = tile_place(split, split, operation.strip, unit, lane, operation.columns);
     if !is_idle(place, operation.rows) {
         backward_tile(operation, agent, rows, operation.columns, split, place, through);
     }
@@ -61,7 +61,7 @@ fn dense_backward_input_normalised(operation: Operation, agent: u32, unit: u32, 
     let strip_columns = min(operation.strip, operation.columns - first_column);
     let split = split_of(operation);
     for (var round = 0u; round < tile_rounds(split, operation.rows, strip_columns); round++) {
-        var place = tile_place(split, round, lane, strip_columns);
+        var place = tile_place(split, split, 0u, round, lane, strip_columns);
         place.column += first_column;
         if !is_idle(place, operation.rows) {
             backward_tile(operation, agent, rows, first_column + strip_columns, split, place, through);

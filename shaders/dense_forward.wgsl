@@ -27,7 +27,7 @@ fn activate(z: vec4f, activation: u32, scale: vec4f, centre: vec4f) -> vec4f {
 fn dense_forward(operation: Operation, agent: u32, unit: u32, lane: u32, activation: u32, normalise: bool) {
     let rows = operation_rows(operation, agent);
     let split = split_of(operation);
-    let place = tile_place(split, unit, lane, operation.columns);
+    let place = tile_place(split, 4u, operation.strip, unit, lane, operation.columns);
     if is_idle(place, operation.rows) {
         return;
     }
@@ -73,7 +73,7 @@ fn dense_forward_normalised(operation: Operation, agent: u32, unit: u32, lane: u
     let weights = agent * sizes.parameters_stride;
     let normalised = slice + operation.normalised;
     for (var round = 0u; round < tile_rounds(split, operation.rows, strip_columns); round++) {
-        var place = tile_place(split, round, lane, strip_columns);
+        var place = tile_place(split, 4u, 0u, round, lane, strip_columns);
         place.column += first_column;
         if is_idle(place, operation.rows) {
             break;

@@ -6,21 +6,30 @@
 //
 // Values are [rows, 1]: the x of one vec4 a row. `statistics`: one vec4 a row: reward, terminated, y, y - Q.
 
-// Adds x, y and z over the workgroup and takes the maximum of w, in a fixed tree. All invocations get the result.
+// Adds x, y and z over the workgroup and takes the maximum of w, in a fixed order: in two steps of about the same length, as
+// add_chunks. All invocations get the result.
 fn reduce_workgroup(value: vec4f, lane: u32) -> vec4f {
+    let groups = group_count(WORKGROUP_SIZE);
     sh_reduce[lane] = value;
     workgroupBarrier();
-    for (var half = WORKGROUP_SIZE / 2u; half > 0u; half /= 2u) {
-        if lane < half {
-            let a = sh_reduce[lane];
-            let b = sh_reduce[lane + half];
-            sh_reduce[lane] = vec4f(a.xyz + b.xyz, max(a.w, b.w));
+    if lane < groups {
+        var sum = value;
+        for (var other = lane + groups; other < WORKGROUP_SIZE; other += groups) {
+            sum = add_and_maximum(sum, sh_reduce[other]);
         }
-        workgroupBarrier();
+        sh_reduce[WORKGROUP_SIZE + lane] = sum;
     }
-    let result = sh_reduce[0];
+    workgroupBarrier();
+    var result = sh_reduce[WORKGROUP_SIZE];
+    for (var group = 1u; group < groups; group++) {
+        result = add_and_maximum(result, sh_reduce[WORKGROUP_SIZE + group]);
+    }
     workgroupBarrier();
     return result;
+}
+
+fn add_and_maximum(a: vec4f, b: vec4f) -> vec4f {
+    return vec4f(a.xyz + b.xyz, max(a.w, b.w));
 }
 
 const LOWEST: f32 = -3.4028234e38;
@@ -120,7 +129,8 @@ fn begin_update(agent: u32) {
     agent_states[agent].blend = next.blend;
 }
 
-// `input`: Q(s, mu(s)); `forward`: mu(s), scale and centre at `norm`; `output`: d(-J)/dQ.
+// `input`: Q(s, mu(s)), or NOWHERE, where the sums are taken elsewhere (actor_loss); `forward`: mu(s), scale and centre at
+// `norm`; `output`: d(-J)/dQ.
 fn policy_objective(operation: Operation, agent: u32, lane: u32) {
     let rows = operation_rows(operation, agent);
     let slice = agent * sizes.activations_stride;
@@ -128,7 +138,9 @@ fn policy_objective(operation: Operation, agent: u32, lane: u32) {
     for (var r = lane; r < rows; r += WORKGROUP_SIZE) {
         store_activation(slice + operation.output + r * operation.output_stride, vec4f(-count, 0.0, 0.0, 0.0));
     }
-    actor_loss(operation, agent, lane);
+    if operation.input != NOWHERE {
+        actor_loss(operation, agent, lane);
+    }
 }
 
 // The policy's objective alone, and how many actions are at a bound. Where bands took the rows, the actor's steps run beside

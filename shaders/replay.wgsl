@@ -51,9 +51,11 @@ fn copy_row(source: u32, count: u32, row: u32) {
     }
 }
 
-// The first `count` of four floats of the ring, then zeros.
+// The first `count` of four floats of the ring, then zeros; what lies behind them may be the end of the ring.
 fn replayed(address: u32, count: u32) -> vec4f {
-    return first_of_four(vec4f(replay[address], replay[address + 1u], replay[address + 2u], replay[address + 3u]), count);
+    let last = address + count - 1u;
+    let four = vec4f(replay[address], replay[min(address + 1u, last)], replay[min(address + 2u, last)], replay[min(address + 3u, last)]);
+    return first_of_four(four, count);
 }
 
 // The slot that a row of the minibatch comes from, of the `length` that are filled.

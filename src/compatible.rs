@@ -94,6 +94,7 @@ fn derivative_along_w(
             kind: if last { Kernel::TangentTanh } else { Kernel::TangentRectified } as u32,
             flags: flag::MINIBATCH_ROWS,
             units: deal.units,
+            strip: deal.strip,
             split: deal.split,
             rows: input.rows,
             inner: layer.inner(),

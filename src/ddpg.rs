@@ -157,6 +157,10 @@ impl Update {
         if bands {
             steps.push(policy_objective_of_bands(&objective, policy_action));
             steps.push(actor_loss(objective));
+        } else if kernels.tile.mixes_kinds() {
+            // the way back does not wait for the sums, which go beside it
+            steps.push(policy_objective_alone(&objective));
+            steps.push(actor_loss(objective));
         } else {
             steps.push(objective);
         }
@@ -334,6 +338,15 @@ fn policy_objective(value: Matrix, action: Matrix, bounds: u32, d_value: Matrix)
         reads: vec![value.access(), action.access(), Access::Agent],
         writes: vec![d_value.access(), Access::Agent],
     }
+}
+
+/// The gradient alone.
+fn policy_objective_alone(whole: &Step) -> Step {
+    let mut step = whole.clone();
+    step.operation.input = NOWHERE;
+    step.reads = vec![Access::Agent];
+    step.writes.retain(|access| *access != Access::Agent);
+    step
 }
 
 /// The gradient, the same for every row. It needs nothing; naming the action keeps it beside the actor's pass.

@@ -443,6 +443,7 @@ impl Builder<'_> {
             output: output.offset,
             output_stride: output.stride,
             units: deal.units,
+            strip: deal.strip,
             split: deal.split,
             ..self.operation(pass)
         };
@@ -538,6 +539,7 @@ impl Builder<'_> {
             forward: forward.offset,
             forward_stride: forward.stride,
             units: deal.units,
+            strip: deal.strip,
             split: deal.split,
             flags: Self::backward_flags(pass),
             ..self.operation(pass)
@@ -667,6 +669,7 @@ impl Builder<'_> {
             forward: gradient.offset,
             forward_stride: gradient.stride,
             units: deal.units,
+            strip: deal.strip,
             split: deal.split,
             flags: pass.flags | cancelled,
             network,
@@ -718,6 +721,7 @@ impl Builder<'_> {
                 extra_stride: action_gradient.stride,
                 norm: bounds,
                 units: deal.units,
+                strip: deal.strip,
                 split: deal.split,
                 ..self.operation(pass)
             },

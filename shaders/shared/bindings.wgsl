@@ -14,7 +14,8 @@ struct Operation {
     network: u32,
     // workgroups of work an agent; in a chain, rounds of the level
     units: u32,
-    // columns a unit owns (vec4s), where a unit owns whole columns; in a chain, invocations of each operation of the level
+    // columns a unit owns (vec4s), where a unit owns whole columns, else tiles side by side in its block (0: all); in a chain,
+    // invocations of each operation of the level
     strip: u32,
     // invocations that share a tile of the product, each along another part of the inner dimension; a power of two
     split: u32,

@@ -34,6 +34,11 @@ fn first_of_four(values: vec4f, count: u32) -> vec4f {
     return select(vec4f(), values, vec4u(0u, 1u, 2u, 3u) < vec4u(count));
 }
 
+// Groups into which to put `count` terms, so that adding up a group and adding up the groups take about as long.
+fn group_count(count: u32) -> u32 {
+    return 1u << (firstLeadingBit(count) / 2u);
+}
+
 // tanh, odd, by polynomial below 0.625 and by the exponential above, where nothing cancels; saturates without overflow.
 fn hyperbolic_tangent(x: f32) -> f32 {
     let magnitude = min(abs(x), 15.0);

@@ -31,16 +31,24 @@ fn tile_rounds(split: u32, rows: u32, columns: u32) -> u32 {
     return (invocations + WORKGROUP_SIZE - 1u) / WORKGROUP_SIZE;
 }
 
-// Neighbours lie side by side in a row of tiles, so that they load neighbouring vec4s. Past the last tile, `row` is past
-// the last row.
-fn tile_place(split: u32, round: u32, lane: u32, columns: u32) -> Place {
+// Neighbours lie side by side in a row of tiles, so that they load neighbouring vec4s; or `adjacent` parts of a tile do. A
+// round's tiles lie in a block `block` tiles wide, which loads the least; 0: in rows. What is past the last tile is past the
+// last row or column.
+fn tile_place(split: u32, adjacent: u32, block: u32, round: u32, lane: u32, columns: u32) -> Place {
     let slots = WORKGROUP_SIZE / split;
-    let slot = lane % slots;
+    let beside = min(adjacent, split);
+    let slot = lane / beside % slots;
     let index = round * slots + slot;
     let across = tile_columns(columns);
     let team = index / TEAM;
     let member = index % TEAM;
-    return Place(team / across * TILE_ROWS, (team % across * TEAM + member) * TILE_COLUMNS, member, lane / slots, slot);
+    let part = lane / (slots * beside) * beside + lane % beside;
+    if block != 0u {
+        let blocks = (across + block - 1u) / block;
+        let row = round / blocks * (slots / block) + slot / block;
+        return Place(row * TILE_ROWS, (round % blocks * block + slot % block) * TILE_COLUMNS, member, part, slot);
+    }
+    return Place(team / across * TILE_ROWS, (team % across * TEAM + member) * TILE_COLUMNS, member, part, slot);
 }
 
 // The rows of a finished tile that an invocation has: every `finished_step`-th from `finished_from`.

@@ -166,7 +166,7 @@ fn product_transposed_right(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: 
 
 // The transpose of A [rows, a_columns] times B [rows, b_columns], both in `activations`; columns in vec4s.
 // Also leaves the column sums of B in `tile_sum`, if they are wanted.
-fn product_transposed_left(a: u32, a_stride: u32, a_columns: u32, b: u32, b_stride: u32, b_columns: u32, rows: u32, split: u32, with_sum: bool, at: Place) {
+fn product_transposed_left(a: u32, a_stride: u32, a_columns: u32, b: u32, b_stride: u32, b_columns: u32, rows: u32, most: u32, split: u32, with_sum: bool, at: Place) {
     let a_column = at.row / 4u;
     let b_column = at.column;
     let a0 = a + min(a_column, a_columns - 1u);

@@ -77,22 +77,97 @@ fn product(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: u32, inner: u32, 
     var t1 = vec4f();
     var t2 = vec4f();
     var t3 = vec4f();
-    for (var k = at.part; k < inner; k += split) {
+    for (var k = at.part; k < inner; k += 2u * split) {
         let c = first + 4u * k * b_stride;
         let y0 = parameters[c];
         let y1 = parameters[c + b_stride];
         let y2 = parameters[c + 2u * b_stride];
         let y3 = parameters[c + 3u * b_stride];
-        t0 = four_products(activations[r0 + k], y0, y1, y2, y3, t0);
-        t1 = four_products(activations[r1 + k], y0, y1, y2, y3, t1);
-        t2 = four_products(activations[r2 + k], y0, y1, y2, y3, t2);
-        t3 = four_products(activations[r3 + k], y0, y1, y2, y3, t3);
+        let x0 = activations[r0 + k];
+        let x1 = activations[r1 + k];
+        let x2 = activations[r2 + k];
+        let x3 = activations[r3 + k];
+        let l = k + split;
+        if l < inner {
+            let d = first + 4u * l * b_stride;
+            let z0 = parameters[d];
+            let z1 = parameters[d + b_stride];
+            let z2 = parameters[d + 2u * b_stride];
+            let z3 = parameters[d + 3u * b_stride];
+            t0 = four_products(activations[r0 + l], z0, z1, z2, z3, t0);
+            t1 = four_products(activations[r1 + l], z0, z1, z2, z3, t1);
+            t2 = four_products(activations[r2 + l], z0, z1, z2, z3, t2);
+            t3 = four_products(activations[r3 + l], z0, z1, z2, z3, t3);
+        }
+        t0 = four_products(x0, y0, y1, y2, y3, t0);
+        t1 = four_products(x1, y0, y1, y2, y3, t1);
+        t2 = four_products(x2, y0, y1, y2, y3, t2);
+        t3 = four_products(x3, y0, y1, y2, y3, t3);
     }
     finish(t0, t1, t2, t3, split, at);
 }
 
+// Of the right matrix a workgroup can hold in sh_reduce 4 * columns rows, this many vec4s of each at a time; 0: too few.
+const STAGES: bool = true;
+fn staged(columns: u32, split: u32) -> u32 {
+    if !STAGES || split > 1u || columns > 64u {
+        return 0u;
+    }
+    return select(select(2u, 4u, columns <= 32u), 8u, columns <= 16u);
+}
+
+// As product_transposed_right, all of whose columns are the workgroup's: what it multiplies with comes from workgroup memory.
+// In `parameters` neighbours would find their columns, rows of B, in a cache line each.
+fn product_staged(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: u32, columns: u32, inner: u32, lane: u32, at: Place) {
+    let chunk = staged(columns, 1u);
+    let last = max(rows, 1u) - 1u;
+    let r0 = a + min(at.row, last) * a_stride;
+    let r1 = a + min(at.row + 1u, last) * a_stride;
+    let r2 = a + min(at.row + 2u, last) * a_stride;
+    let r3 = a + min(at.row + 3u, last) * a_stride;
+    let column = min(at.column, columns - 1u);
+    // rows of B four apart are kept at places apart, so that neighbours do not wait for each other
+    let turn = column & (chunk - 1u);
+    let from_b = 4u * column * chunk;
+    var t0 = vec4f();
+    var t1 = vec4f();
+    var t2 = vec4f();
+    var t3 = vec4f();
+    for (var first = 0u; first < inner; first += chunk) {
+        for (var i = lane; i < 4u * columns * chunk; i += WORKGROUP_SIZE) {
+            let row = i / chunk;
+            let k = i & (chunk - 1u);
+            let place = row * chunk + (k ^ ((row / 4u) & (chunk - 1u)));
+            sh_reduce[place] = parameters[b + row * b_stride + min(first + k, inner - 1u)];
+        }
+        workgroupBarrier();
+        let end = min(chunk, inner - first);
+        for (var k = 0u; k < end; k++) {
+            let w = from_b + (k ^ turn);
+            let w0 = sh_reduce[w];
+            let w1 = sh_reduce[w + chunk];
+            let w2 = sh_reduce[w + 2u * chunk];
+            let w3 = sh_reduce[w + 3u * chunk];
+            let y0 = vec4f(w0.x, w1.x, w2.x, w3.x);
+            let y1 = vec4f(w0.y, w1.y, w2.y, w3.y);
+            let y2 = vec4f(w0.z, w1.z, w2.z, w3.z);
+            let y3 = vec4f(w0.w, w1.w, w2.w, w3.w);
+            t0 = four_products(activations[r0 + first + k], y0, y1, y2, y3, t0);
+            t1 = four_products(activations[r1 + first + k], y0, y1, y2, y3, t1);
+            t2 = four_products(activations[r2 + first + k], y0, y1, y2, y3, t2);
+            t3 = four_products(activations[r3 + first + k], y0, y1, y2, y3, t3);
+        }
+        workgroupBarrier();
+    }
+    finish(t0, t1, t2, t3, 1u, at);
+}
+
 // A [rows, inner] in `activations` times the transpose of B [columns * 4, inner] in `parameters`.
 fn product_transposed_right(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: u32, columns: u32, inner: u32, split: u32, at: Place) {
+    if staged(columns, split) != 0u {
+        product_staged(a, a_stride, rows, b, b_stride, columns, inner, at.slot, at);
+        return;
+    }
     let last = max(rows, 1u) - 1u;
     let r0 = a + min(at.row, last) * a_stride;
     let r1 = a + min(at.row + 1u, last) * a_stride;
@@ -103,26 +178,46 @@ fn product_transposed_right(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: 
     var t1 = vec4f();
     var t2 = vec4f();
     var t3 = vec4f();
-    for (var k = at.part; k < inner; k += split) {
+    for (var k = at.part; k < inner; k += 2u * split) {
         let w0 = parameters[c + k];
         let w1 = parameters[c + b_stride + k];
         let w2 = parameters[c + 2u * b_stride + k];
         let w3 = parameters[c + 3u * b_stride + k];
+        let x0 = activations[r0 + k];
+        let x1 = activations[r1 + k];
+        let x2 = activations[r2 + k];
+        let x3 = activations[r3 + k];
+        let l = k + split;
+        if l < inner {
+            let v0 = parameters[c + l];
+            let v1 = parameters[c + b_stride + l];
+            let v2 = parameters[c + 2u * b_stride + l];
+            let v3 = parameters[c + 3u * b_stride + l];
+            let z0 = vec4f(v0.x, v1.x, v2.x, v3.x);
+            let z1 = vec4f(v0.y, v1.y, v2.y, v3.y);
+            let z2 = vec4f(v0.z, v1.z, v2.z, v3.z);
+            let z3 = vec4f(v0.w, v1.w, v2.w, v3.w);
+            t0 = four_products(activations[r0 + l], z0, z1, z2, z3, t0);
+            t1 = four_products(activations[r1 + l], z0, z1, z2, z3, t1);
+            t2 = four_products(activations[r2 + l], z0, z1, z2, z3, t2);
+            t3 = four_products(activations[r3 + l], z0, z1, z2, z3, t3);
+        }
         let y0 = vec4f(w0.x, w1.x, w2.x, w3.x);
         let y1 = vec4f(w0.y, w1.y, w2.y, w3.y);
         let y2 = vec4f(w0.z, w1.z, w2.z, w3.z);
         let y3 = vec4f(w0.w, w1.w, w2.w, w3.w);
-        t0 = four_products(activations[r0 + k], y0, y1, y2, y3, t0);
-        t1 = four_products(activations[r1 + k], y0, y1, y2, y3, t1);
-        t2 = four_products(activations[r2 + k], y0, y1, y2, y3, t2);
-        t3 = four_products(activations[r3 + k], y0, y1, y2, y3, t3);
+        t0 = four_products(x0, y0, y1, y2, y3, t0);
+        t1 = four_products(x1, y0, y1, y2, y3, t1);
+        t2 = four_products(x2, y0, y1, y2, y3, t2);
+        t3 = four_products(x3, y0, y1, y2, y3, t3);
     }
     finish(t0, t1, t2, t3, split, at);
 }
 
 // The transpose of A [rows, a_columns] times B [rows, b_columns], both in `activations`; columns in vec4s.
-// Also leaves the column sums of B in `tile_sum`, if they are wanted.
-fn product_transposed_left(a: u32, a_stride: u32, a_columns: u32, b: u32, b_stride: u32, b_columns: u32, rows: u32, split: u32, with_sum: bool, at: Place) {
+// Also leaves the column sums of B in `tile_sum`, if they are wanted. All of `most` rows are loaded, so that no load waits for
+// the number of those that count, `rows`.
+fn product_transposed_left(a: u32, a_stride: u32, a_columns: u32, b: u32, b_stride: u32, b_columns: u32, rows: u32, most: u32, split: u32, with_sum: bool, at: Place) {
     let from_a = a + min(at.row / 4u, a_columns - 1u);
     let from_b = b + min(at.column, b_columns - 1u);
     var sum = vec4f();
@@ -130,9 +225,11 @@ fn product_transposed_left(a: u32, a_stride: u32, a_columns: u32, b: u32, b_stri
     var t1 = vec4f();
     var t2 = vec4f();
     var t3 = vec4f();
-    for (var k = at.part; k < rows; k += split) {
-        let x = activations[from_a + k * a_stride];
-        let y = activations[from_b + k * b_stride];
+    for (var step = 0u; step < (most + split - 1u) / split; step++) {
+        let row = at.part + step * split;
+        let k = min(row, most - 1u);
+        let x = select(vec4f(), activations[from_a + k * a_stride], row < rows);
+        let y = select(vec4f(), activations[from_b + k * b_stride], row < rows);
         sum += y;
         t0 = fma(vec4f(x.x), y, t0);
         t1 = fma(vec4f(x.y), y, t1);

@@ -87,7 +87,7 @@ fn product_transposed_right(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: 
 // The transpose of A [rows, a_columns] times B [rows, b_columns], both in `activations`; columns in vec4s. Also leaves the
 // column sums of B in `tile_sum`. Four rows at a time, of which A's two vec4s that make 8 rows of the output are eight: one
 // for each member to load.
-fn product_transposed_left(a: u32, a_stride: u32, a_columns: u32, b: u32, b_stride: u32, b_columns: u32, rows: u32, split: u32, with_sum: bool, at: Place) {
+fn product_transposed_left(a: u32, a_stride: u32, a_columns: u32, b: u32, b_stride: u32, b_columns: u32, rows: u32, most: u32, split: u32, with_sum: bool, at: Place) {
     let own = at.member / 2u;
     let left = a + at.row / 4u + own * a_stride + at.member % 2u;
     let right = b + at.column;

@@ -50,7 +50,10 @@ pub(crate) struct Rig {
 
 /// The portable tile on a device with the default limits, and every other tile that the adapter runs.
 pub(crate) fn rigs(environment: &Environment) -> Vec<Rig> {
-    let mut rigs = vec![rig(environment), compiled("small tile, default limits", default_limits(), environment, Tile::Small)];
+    let one_agent = compiled("small tile, default limits", default_limits(), environment, Tile::Small);
+    // many agents keep a GPU busy without sharing tiles: products go other ways
+    let many_agents = compiled("small tile, many agents", default_limits(), environment, Tile::Small);
+    let mut rigs = vec![rig(environment), one_agent, many_agents];
     let named = [("subgroup tile, textures, all limits", Tile::Subgroup), ("portable tile, textures, all limits", Tile::Texture)];
     let teams = named.into_iter().filter(|(_, tile)| tile.runs_on(&all_limits().device));
     rigs.extend(teams.map(|(name, tile)| compiled(name, all_limits(), environment, tile)));
@@ -70,7 +73,8 @@ fn compiled(name: &'static str, gpu: &'static Gpu, environment: &Environment, ti
         Arc::clone(cache.entry((name, environment.name.to_string())).or_default())
     };
     let kernels = cell.get_or_init(|| {
-        let grid = Grid::of(tile, 1).with_bands(gpu.device.limits().max_compute_workgroup_storage_size);
+        let agents = if name.ends_with("many agents") { 1024 } else { 1 };
+        let grid = Grid::of(tile, agents).with_bands(gpu.device.limits().max_compute_workgroup_storage_size);
         Arc::new(Kernels::new(&gpu.device, environment, grid).unwrap_or_else(|error| panic!("{}: {error}", environment.name)))
     });
     Rig { name, gpu, kernels: Arc::clone(kernels) }

@@ -248,7 +248,7 @@ pub(crate) struct Grid {
 pub(crate) struct Deal {
     /// Workgroups.
     pub units: u32,
-    /// Columns (vec4s) that a workgroup owns, where it owns whole columns.
+    /// Columns (vec4s) that a workgroup owns, where it owns whole columns; else tiles side by side in its block, 0: all.
     pub strip: u32,
     /// Invocations that share a tile, each along another part of the inner dimension.
     pub split: u32,
@@ -305,7 +305,15 @@ impl Grid {
         let (tile_rows, tile_columns, team) = self.tile.shape();
         let invocations = rows.div_ceil(tile_rows) * columns.div_ceil(tile_columns * team) * team;
         let split = self.split(invocations, inner, self.workgroup_size);
-        Deal { units: (invocations * split).div_ceil(self.workgroup_size), strip: 0, split }
+        if !self.tile.mixes_kinds() {
+            return Deal { units: (invocations * split).div_ceil(self.workgroup_size), strip: 0, split };
+        }
+        // a block about as high as wide loads the least rows and columns
+        let (tiles, down, across) = (self.workgroup_size / split, rows.div_ceil(tile_rows), columns);
+        let square = 1 << tiles.ilog2().div_ceil(2);
+        let high = (tiles / square).min(down.next_power_of_two());
+        let wide = (tiles / high).min(across.next_power_of_two());
+        Deal { units: down.div_ceil(tiles / wide) * across.div_ceil(wide), strip: wide, split }
     }
 
     /// The same where a workgroup owns whole columns: as many as keep it busy.
