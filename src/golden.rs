@@ -275,12 +275,17 @@ fn assert_close(what: &str, actual: &[f32], expected: &[f64]) {
 }
 
 fn replay_every_file(gpu: &Gpu, tile: Option<Tile>, plan: Plan) {
+    replay_files(gpu, tile, plan, &[]);
+}
+
+/// The cases of some names; of none: all.
+fn replay_files(gpu: &Gpu, tile: Option<Tile>, plan: Plan, names: &[&str]) {
     let mut options = Options::default();
     (options.tile, options.plan) = (tile, Some(plan));
     let mut replayed_cases = 0;
     for (name, file) in files() {
         assert!(!file.cases.is_empty(), "{name} holds no case");
-        for case in &file.cases {
+        for case in file.cases.iter().filter(|case| names.is_empty() || names.contains(&case.name.as_str())) {
             replayed_cases += 1;
             let mut replayed = Replayed::new(gpu, &file.common, case, options);
             assert_eq!(replayed.population.plan(), plan);
@@ -292,7 +297,7 @@ fn replay_every_file(gpu: &Gpu, tile: Option<Tile>, plan: Plan) {
             gpu.check().unwrap_or_else(|error| panic!("{}: {error}", case.name));
         }
     }
-    assert!(replayed_cases > 0, "no case for {plan}");
+    assert!(replayed_cases >= names.len().max(1), "{replayed_cases} cases for {plan}");
 }
 
 #[test]
@@ -308,6 +313,12 @@ fn updates_equal_automatic_differentiation_on_the_best_tile() {
 #[test]
 fn updates_in_bands_equal_automatic_differentiation() {
     replay_every_file(default_limits(), Some(Tile::Small), Plan::Layered);
+}
+
+#[test]
+fn specialised_updates_equal_automatic_differentiation() {
+    // one in bands and one layer by layer: each is compiled anew
+    replay_files(default_limits(), None, Plan::Specialised, &["plain", "batch-norm-input"]);
 }
 
 #[test]

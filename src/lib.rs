@@ -89,6 +89,7 @@ mod shader;
 mod simulation;
 #[cfg(test)]
 mod single_updates;
+mod specialised;
 mod stopwatch;
 mod trainer;
 mod trajectory;

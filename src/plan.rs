@@ -13,7 +13,7 @@ use std::ops::Range;
 ///
 /// ```
 /// use ddpg_wgpu::Plan;
-/// assert_eq!(Plan::ALL.map(Plan::name), ["layered", "fused"]);
+/// assert_eq!(Plan::ALL.map(Plan::name), ["layered", "specialised", "fused"]);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
@@ -21,18 +21,22 @@ use std::ops::Range;
 pub enum Plan {
     /// A dispatch a level of independent operations: any network, any algorithm; the whole device works on each layer.
     Layered,
+    /// The layered plan, each of whose dispatches has a pipeline of its own with its operations as constants
+    /// (`src/specialised.rs`): the fastest on GPUs, which take seconds to compile it when a network is new to them.
+    Specialised,
     /// A workgroup is an agent and runs many iterations in one dispatch (`shaders/fused.wgsl`): any network and algorithm.
     Fused,
 }
 
 impl Plan {
     /// Every plan.
-    pub const ALL: [Plan; 2] = [Plan::Layered, Plan::Fused];
+    pub const ALL: [Plan; 3] = [Plan::Layered, Plan::Specialised, Plan::Fused];
 
     /// Its name, as `ddpg train --plan` takes it.
     pub fn name(self) -> &'static str {
         match self {
             Plan::Layered => "layered",
+            Plan::Specialised => "specialised",
             Plan::Fused => "fused",
         }
     }
@@ -41,8 +45,9 @@ impl Plan {
     pub(crate) fn grid(self, device: &wgpu::Device, tile: Option<Tile>, config: &Config) -> Grid {
         match self {
             Plan::Fused => Grid::of_one_workgroup(tile.unwrap_or(Tile::Small), FUSED_INVOCATIONS, config.agents),
-            Plan::Layered => {
-                let grid = Grid::of(tile.unwrap_or_else(|| Tile::best(device)), config.agents);
+            Plan::Layered | Plan::Specialised => {
+                let best = || if self == Plan::Specialised { Tile::Small } else { Tile::best(device) };
+                let grid = Grid::of(tile.unwrap_or_else(best), config.agents);
                 // batch norm makes the rows of a minibatch meet in every layer
                 let rows_meet = config.batch_norm != BatchNorm::None;
                 if rows_meet { grid } else { grid.with_bands(device.limits().max_compute_workgroup_storage_size) }
@@ -176,13 +181,17 @@ pub(crate) fn entry_binding(buffer: &wgpu::Buffer) -> wgpu::BindGroupEntry<'_> {
     wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset: 0, size }) }
 }
 
-/// The plan that was asked for, or the layered one: it was the faster one wherever both were measured
+/// The plan that was asked for, or the layered one, on GPUs specialised: the fastest wherever all were measured
 /// (`benches/RESULTS.md`), with one agent as with a thousand, whose small levels it runs in one workgroup an agent too.
+/// Not through DX12, one of whose two compilers takes a minute for what others do in a second, nor in browsers, which may
+/// use it.
 ///
 /// # Errors
-/// [`Error::Limit`] where the device cannot run the one that was asked for.
-pub(crate) fn choose(device: &wgpu::Device, wanted: Option<Plan>) -> Result<Plan> {
+/// [`Error::Limit`] where the device cannot run the one that was asked for, or not with the tile that was.
+pub(crate) fn choose(device: &wgpu::Device, wanted: Option<Plan>, tile: Option<Tile>) -> Result<Plan> {
     let limits = device.limits();
+    let mixes_kinds = tile.unwrap_or_else(|| Tile::best(device)).mixes_kinds();
+    let compiles_fast = matches!(device.adapter_info().backend, wgpu::Backend::Vulkan | wgpu::Backend::Metal);
     let fused =
         limits.max_compute_invocations_per_workgroup >= FUSED_INVOCATIONS && limits.max_compute_workgroup_size_x >= FUSED_INVOCATIONS;
     match wanted {
@@ -192,7 +201,15 @@ pub(crate) fn choose(device: &wgpu::Device, wanted: Option<Plan>) -> Result<Plan
             offered: limits.max_compute_invocations_per_workgroup.to_string(),
             remedy: "use the layered plan".into(),
         }),
-        wanted => Ok(wanted.unwrap_or(Plan::Layered)),
+        Some(Plan::Specialised) if tile.is_some_and(|tile| !tile.mixes_kinds()) => Err(Error::Limit {
+            what: "the specialised plan".into(),
+            needed: format!("the tile {}", Tile::Small.name()),
+            offered: tile.map_or("", Tile::name).into(),
+            remedy: "leave the tile to the plan, or use the layered plan".into(),
+        }),
+        Some(wanted) => Ok(wanted),
+        None if mixes_kinds && compiles_fast => Ok(Plan::Specialised),
+        None => Ok(Plan::Layered),
     }
 }
 

@@ -155,7 +155,7 @@ impl Population {
             tile.check(device)?;
         }
         let networks = Networks::new(config, environment);
-        let plan = plan::choose(device, options.plan)?;
+        let plan = plan::choose(device, options.plan, options.tile)?;
         let kernels = Arc::new(Kernels::new(device, environment, plan.grid(device, options.tile, config))?);
         let update = match config.algorithm {
             Algorithm::Compatible => compatible::update(config, &networks, &kernels),
@@ -164,17 +164,21 @@ impl Population {
         let mut activations = Allocator { used: update.length };
         let rollout = Rollout::new(&networks, &kernels, config.environments, None, &mut activations);
         let mut table = Vec::new();
-        let programs = Programs {
+        let mut programs = Programs {
             reset: rollout.reset.schedule(&mut table, &kernels),
             rollout: rollout.steps.schedule(&mut table, &kernels),
             learn: update.steps.schedule(&mut table, &kernels),
             clear_measurements: clear_measurements().schedule(&mut table, &kernels),
             actor: rollout.actor().schedule(&mut table, &kernels),
         };
-        // in the fused plan, environments on the host still need the actor alone
-        let (always, layered) = ([&programs.reset, &programs.clear_measurements, &programs.actor], [&programs.rollout, &programs.learn]);
-        for program in always.into_iter().chain(layered.into_iter().filter(|_| plan == Plan::Layered)) {
+        // in every plan, environments on the host need the actor alone
+        for program in [&programs.reset, &programs.clear_measurements, &programs.actor] {
             program.prepare(&kernels);
+        }
+        match plan {
+            Plan::Layered => [&programs.rollout, &programs.learn].into_iter().for_each(|program| program.prepare(&kernels)),
+            Plan::Specialised => Program::specialise([&mut programs.rollout, &mut programs.learn], &kernels, &table)?,
+            Plan::Fused => {}
         }
         let iterator = (plan == Plan::Fused).then(|| {
             let kinds = iterations(config, environment);

@@ -2,7 +2,9 @@
 //! replayed as often as wanted.
 
 use crate::bands;
+use crate::error::Result;
 use crate::kernels::{Grid, Kernel, Kernels, Kinds};
+use crate::specialised;
 use bytemuck::{Pod, Zeroable};
 use std::ops::Range;
 
@@ -174,6 +176,8 @@ pub(crate) struct Dispatch {
     pub operations: u32,
     /// Workgroups an agent: the most that one of the operations has, and operations side by side.
     pub workgroups: (u32, u32),
+    /// Its own, where it has one; else that of its kinds.
+    pub specialised: Option<wgpu::ComputePipeline>,
 }
 
 /// Steps in the order of the algorithm, still to be levelled.
@@ -251,7 +255,7 @@ impl Steps {
                 last.ends_level = 1;
             }
             let kinds = operations.iter().map(|operation| Kernel::from_kind(operation.kind)).collect();
-            dispatches.push(Dispatch { kinds, is_banded, first: first as u32, operations: count, workgroups });
+            dispatches.push(Dispatch { kinds, is_banded, first: first as u32, operations: count, workgroups, specialised: None });
         }
         dispatches
     }
@@ -284,6 +288,7 @@ impl Steps {
                 first,
                 operations: stage.iter().map(Vec::len).sum::<usize>() as u32,
                 workgroups: (stage.iter().map(|group| workgroups(&group[0])).max().unwrap_or(0), stage.len() as u32),
+                specialised: None,
             });
             // the first of each group, then what follows it
             let mut rest = first + stage.len() as u32;
@@ -354,11 +359,29 @@ impl Program {
         }
     }
 
+    /// Compiles a pipeline of its own for each dispatch of some programs, whose operations `table` holds.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`](crate::Error::Gpu) with what the device reports.
+    pub fn specialise<const N: usize>(programs: [&mut Program; N], kernels: &Kernels, table: &[Operation]) -> Result<()> {
+        let dispatches: Vec<&mut Dispatch> = programs.into_iter().flat_map(|program| &mut program.dispatches).collect();
+        let pipelines = specialised::pipelines(kernels, &dispatches, table)?;
+        for (dispatch, pipeline) in dispatches.into_iter().zip(pipelines) {
+            dispatch.specialised = Some(pipeline);
+        }
+        Ok(())
+    }
+
     /// Records the program into `pass`, whose bind group 0 is already the population's.
     pub fn record(&self, pass: &mut wgpu::ComputePass<'_>, kernels: &Kernels, table: &wgpu::BindGroup, agents: u32) {
         for dispatch in &self.dispatches {
-            pass.set_pipeline(&kernels.pipeline(dispatch.kinds, dispatch.is_banded));
-            pass.set_bind_group(1, table, &[dispatch.first * kernels.dispatch_alignment]);
+            match &dispatch.specialised {
+                Some(pipeline) => pass.set_pipeline(pipeline),
+                None => {
+                    pass.set_pipeline(&kernels.pipeline(dispatch.kinds, dispatch.is_banded));
+                    pass.set_bind_group(1, table, &[dispatch.first * kernels.dispatch_alignment]);
+                }
+            }
             let (units, operations) = dispatch.workgroups;
             // as their entry points have it
             let (x, y) = if kernels.tile.mixes_kinds() { (units, operations) } else { (operations, units) };

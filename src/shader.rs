@@ -2,7 +2,7 @@
 
 use crate::environment::Environment;
 use crate::error::{Error, Result};
-use crate::kernels::{Kinds, Tile};
+use crate::kernels::{Kernel, Kinds, Tile};
 use crate::vectors::Medium;
 
 /// The crate's own WGSL, in no particular order: declarations may come in any.
@@ -73,6 +73,23 @@ const SIGNATURES: [&str; 3] = ["\nfn execute(", "\nfn begin_band(", "\nfn finish
 /// called before they see what never runs, so that a pipeline would take them as long as all the kernels together.
 pub(crate) fn of_kinds(source: &str, kinds: Kinds) -> String {
     SIGNATURES.into_iter().fold(source.to_owned(), |source, signature| function_of_kinds(&source, signature, kinds))
+}
+
+/// The name of a function's copy that has the statement of one kind only.
+pub(crate) fn name_of_copy(function: &str, kernel: Kernel) -> String {
+    format!("{function}_{}", kernel.name().to_lowercase())
+}
+
+/// Those copies of `execute`, `begin_band` and `finish_band`.
+pub(crate) fn copies_of_kind(source: &str, kernel: Kernel) -> String {
+    let copy = |signature: &str| {
+        let name = signature.trim_start_matches("\nfn ").trim_end_matches('(');
+        let filtered = function_of_kinds(source, signature, Kinds::of(kernel));
+        let text = filtered.rfind(signature).map(|start| &filtered[start..]).unwrap_or_default();
+        let text = text.split_once("\n}").map(|(text, _)| format!("{text}\n}}\n")).unwrap_or_default();
+        text.replacen(name, &name_of_copy(name, kernel), 1)
+    };
+    SIGNATURES.map(copy).concat()
 }
 
 fn function_of_kinds(source: &str, signature: &str, kinds: Kinds) -> String {
@@ -349,7 +366,6 @@ fn length_of(module: &naga::Module, function: &naga::Function, expression: naga:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::Kernel;
 
     #[test]
     fn every_environment_assembles() {

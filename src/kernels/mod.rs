@@ -178,7 +178,7 @@ impl Kernel {
 }
 
 /// A set of kinds: `KINDS` of a pipeline, a bit each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Kinds(u32);
 
 impl Kinds {
@@ -372,12 +372,25 @@ impl std::ops::Deref for Kernels {
     }
 }
 
+/// What a pipeline is compiled from.
+struct Blueprint<'a> {
+    label: &'a str,
+    entry_point: &'a str,
+    kinds: Kinds,
+    source: String,
+    layout: &'a wgpu::PipelineLayout,
+    constants: Vec<(&'static str, f64)>,
+    checks_bounds: bool,
+}
+
 /// The kernels with one environment on one device.
 #[derive(Debug)]
 pub(crate) struct Kernels {
     device: wgpu::Device,
     source: String,
     layout: wgpu::PipelineLayout,
+    /// Without the table of dispatches.
+    specialised_layout: wgpu::PipelineLayout,
     pub memory_layout: wgpu::BindGroupLayout,
     pub dispatch_layout: wgpu::BindGroupLayout,
     grid: Grid,
@@ -417,15 +430,17 @@ impl Kernels {
             min_binding_size: NonZeroU64::new(size_of::<DispatchEntry>() as u64),
         };
         let dispatch_layout = bind_group_layout("dispatch", &[entry(0, one_of_many)]);
-        let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: Some("ddpg-wgpu"),
-            bind_group_layouts: &[Some(&memory_layout), Some(&dispatch_layout)],
-            immediate_size: 0,
-        });
+        let pipeline_layout = |bind_group_layouts: &[_]| {
+            let label = Some("ddpg-wgpu");
+            device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor { label, bind_group_layouts, immediate_size: 0 })
+        };
+        let layout = pipeline_layout(&[Some(&memory_layout), Some(&dispatch_layout)]);
+        let specialised_layout = pipeline_layout(&[Some(&memory_layout)]);
         Ok(Self {
             device: device.clone(),
             source,
             layout,
+            specialised_layout,
             memory_layout,
             dispatch_layout,
             grid,
@@ -464,29 +479,57 @@ impl Kernels {
         self.compile("iterate", "iterate_fused", kinds)
     }
 
+    pub fn device(&self) -> &wgpu::Device {
+        &self.device
+    }
+
+    /// The module of all kernels.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The pipeline of a module of its own, written for one dispatch of `kinds`.
+    pub fn compile_specialised(&self, entry_point: &str, kinds: Kinds, source: String) -> wgpu::ComputePipeline {
+        let mut constants = self.grid.overrides(kinds);
+        constants.push(("SPECIALISED", 1.0));
+        let label = kinds.names();
+        let layout = &self.specialised_layout;
+        self.build(Blueprint { label: &label, entry_point, kinds, source, layout, constants, checks_bounds: false })
+    }
+
     fn compile(&self, label: &str, entry_point: &str, kinds: Kinds) -> wgpu::ComputePipeline {
-        let descriptor = wgpu::ShaderModuleDescriptor {
-            label: Some(label),
-            source: wgpu::ShaderSource::Wgsl(shader::of_kinds(&self.source, kinds).into()),
-        };
+        let (source, constants) = (shader::of_kinds(&self.source, kinds), self.grid.overrides(kinds));
+        self.build(Blueprint { label, entry_point, kinds, source, layout: &self.layout, constants, checks_bounds: true })
+    }
+
+    fn build(&self, blueprint: Blueprint<'_>) -> wgpu::ComputePipeline {
+        let Blueprint { label, entry_point, kinds, source, layout, constants, checks_bounds } = blueprint;
+        let descriptor = wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Wgsl(source.into()) };
         let module = if kinds.run_the_environment() {
             self.device.create_shader_module(descriptor)
         } else {
-            let checks = wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..wgpu::ShaderRuntimeChecks::checked() };
-            // SAFETY: the check that is left out ends loops that never end. Every loop of these kernels counts towards a bound
-            // that it leaves alone, or halves; the environment's code, which may say anything, is not called by them.
-            #[expect(unsafe_code, reason = "that check takes a tenth of an update's time (benches/RESULTS.md)")]
+            let checks = wgpu::ShaderRuntimeChecks {
+                force_loop_bounding: false,
+                bounds_checks: checks_bounds,
+                ..wgpu::ShaderRuntimeChecks::checked()
+            };
+            // SAFETY: the checks that are left out end loops that never end and, where operations are constants, keep indices
+            // within their arrays. Every loop of these kernels counts towards a bound that it leaves alone, or halves. Every
+            // index is made of a lane or a row below the bounds that its operation states, of the operation's places, which the
+            // host lays out within buffers and workgroup memory, and of a slot of the ring below its capacity. The
+            // environment's code, which may say anything, is not called by them.
+            #[expect(unsafe_code, reason = "either check takes a tenth of an update's time (benches/RESULTS.md)")]
             unsafe {
                 self.device.create_shader_module_trusted(descriptor, checks)
             }
         };
         self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(label),
-            layout: Some(&self.layout),
+            layout: Some(layout),
             module: &module,
             entry_point: Some(entry_point),
             compilation_options: wgpu::PipelineCompilationOptions {
-                constants: &self.grid.overrides(kinds),
+                constants: &constants,
                 // every kernel writes its workgroup memory before it reads it
                 zero_initialize_workgroup_memory: false,
             },

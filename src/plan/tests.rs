@@ -112,6 +112,29 @@ fn stages_of_mixed_kinds_and_bands_agree_with_a_dispatch_a_kind() {
     agree(&parameters(gpu, &expected), &parameters(gpu, &actual), "mixed kinds and bands");
 }
 
+/// The operations of the layered plan, of a rollout and of an update, as constants, without checks of their indices.
+#[test]
+fn the_specialised_plan_agrees_with_the_layered_one() {
+    let (gpu, environment) = (default_limits(), Environment::pendulum_v1());
+    let mut config = config(2);
+    (config.actor_hidden, config.critic_hidden) = (vec![20], vec![37, 6]);
+    (config.learning_starts, config.batch_size) = (21, 11);
+    let by = |(plan, tile)| trained(gpu, &config, &environment, by(plan, Some(tile)), &[25]);
+    let [expected, actual] = [(Plan::Layered, Tile::Portable), (Plan::Specialised, Tile::Small)].map(by);
+    assert!(actual.population().dispatches().1 < expected.population().dispatches().1 && actual.population().updates() > 15);
+    agree(&parameters(gpu, &expected), &parameters(gpu, &actual), "operations as constants");
+}
+
+#[test]
+fn gpus_are_specialised_for_and_other_tiles_refused() {
+    let gpu = default_limits();
+    let chosen = |plan, tile| super::choose(&gpu.device, plan, tile);
+    assert_eq!(chosen(None, Some(Tile::Small)).expect("a plan"), Plan::Specialised);
+    assert_eq!(chosen(None, Some(Tile::Portable)).expect("a plan"), Plan::Layered);
+    let refused = chosen(Some(Plan::Specialised), Some(Tile::Portable)).expect_err("it needs another tile").to_string();
+    assert!(refused.contains("portable") && refused.contains("small") && refused.contains("layered"), "{refused}");
+}
+
 /// Sixteen rows a band, which several agents leave room for.
 #[test]
 fn wide_bands_agree_with_a_dispatch_a_kind() {
@@ -132,8 +155,8 @@ fn a_minibatch_that_is_not_finite_changes_nothing() {
     let (gpu, environment) = (default_limits(), Environment::pendulum_v1());
     let mut config = config(2);
     (config.actor_hidden, config.critic_hidden, config.partial_batches) = (vec![37], vec![33, 65], true);
-    for tile in [Tile::Portable, Tile::Small] {
-        let mut trainer = trained(gpu, &config, &environment, by(Plan::Layered, Some(tile)), &[25]);
+    for (plan, tile) in [(Plan::Layered, Tile::Portable), (Plan::Layered, Tile::Small), (Plan::Specialised, Tile::Small)] {
+        let mut trainer = trained(gpu, &config, &environment, by(plan, Some(tile)), &[25]);
         let (before, counted) = (parameters(gpu, &trainer), trainer.measure_blocking().expect("they are measured"));
         let population = trainer.population();
         // one reward of agent 1, where every row of the next minibatch may find it

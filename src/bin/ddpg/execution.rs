@@ -9,8 +9,8 @@ pub struct Execution {
     /// Adapter to run on: its index in `ddpg devices`, or part of its name [default: the most powerful]
     #[arg(long, value_name = "NAME|INDEX")]
     adapter: Option<String>,
-    /// How iterations are executed: a dispatch a layer, or a workgroup an agent [default: what serves the adapter and the
-    /// networks best]
+    /// How iterations are executed: a dispatch a layer, the same in pipelines of their own, or a workgroup an agent [default:
+    /// what serves the adapter and the networks best]
     #[arg(long, value_name = "PLAN", value_parser = named(&Plan::ALL.map(Plan::name)))]
     plan: Option<String>,
     /// How the matrix products are tiled [default: what serves the adapter and the plan best]

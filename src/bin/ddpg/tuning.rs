@@ -55,7 +55,7 @@ impl Tuning {
         let measured = Tuned::all_blocking(&gpu.device, &gpu.queue, environment, config, wanted)?;
         for (index, tuned) in measured.iter().enumerate().filter(|_| !quiet) {
             let (plan, tile, rate) = (tuned.plan.name(), tuned.tile.name(), tuned.iterations_per_second);
-            say!("  {plan:<8} {tile:<9} {rate:>12.1} iterations/s{}", if index == 0 { "  <- used" } else { "" });
+            say!("  {plan:<11} {tile:<9} {rate:>12.1} iterations/s{}", if index == 0 { "  <- used" } else { "" });
         }
         let best = measured[0];
         cache.push(Remembered { machine, work, best });

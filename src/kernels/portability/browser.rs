@@ -1,7 +1,7 @@
 //! Browsers compile WGSL with front ends of their own, which reject more than naga does: a barrier, say, behind anything
 //! that they cannot prove to be the same for all invocations.
 
-use super::pipelines::{Pipeline, environments, of_bench, of_drawing, of_programs, of_simulation, of_transfer};
+use super::pipelines::{Pipeline, environments, of_bench, of_drawing, of_programs, of_simulation, of_specialised_programs, of_transfer};
 use crate::environment::Environment;
 use crate::kernels::Tile;
 use crate::vectors::Medium;
@@ -53,6 +53,7 @@ fn pipelines() -> Vec<Pipeline> {
     let needs_no_features = |pipeline: &Pipeline| pipeline.tile.features().is_empty();
     let tiles = Tile::ALL.into_iter().filter(|tile| tile.features().is_empty());
     let programs = tiles.flat_map(|tile| of_programs(&Environment::pendulum_v1(), tile));
+    let programs = programs.chain(of_specialised_programs(&Environment::pendulum_v1()));
     let simulations = environments().flat_map(|environment| of_simulation(&environment));
     let drawings = environments().filter_map(|environment| of_drawing(&environment));
     programs.chain(simulations).chain(drawings).chain(of_transfer(Medium::Buffer)).chain(of_bench().filter(needs_no_features)).collect()

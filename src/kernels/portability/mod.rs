@@ -10,7 +10,8 @@ use crate::vectors::Medium;
 use naga::back::{glsl, hlsl, msl, spv};
 use naga::{AddressSpace, Module};
 use pipelines::{
-    INVOCATIONS, Pipeline, STAGE, WORKGROUP_MEMORY, environments, of_bench, of_drawing, of_programs, of_simulation, of_transfer,
+    INVOCATIONS, Pipeline, STAGE, WORKGROUP_MEMORY, environments, of_bench, of_drawing, of_programs, of_simulation,
+    of_specialised_programs, of_transfer,
 };
 
 /// WebGPU's defaults: storage buffers a stage, bind groups.
@@ -18,7 +19,8 @@ const STORAGE_BUFFERS: usize = 8;
 const BIND_GROUPS: u32 = 4;
 
 fn every_program() -> impl Iterator<Item = Pipeline> {
-    Tile::ALL.into_iter().flat_map(|tile| environments().flat_map(move |environment| of_programs(&environment, tile)))
+    let of_tiles = Tile::ALL.into_iter().flat_map(|tile| environments().flat_map(move |environment| of_programs(&environment, tile)));
+    of_tiles.chain(environments().flat_map(|environment| of_specialised_programs(&environment)))
 }
 
 #[test]

@@ -1,8 +1,13 @@
 //! Every pipeline that this crate and its program have a device compile.
 
+use crate::config::{BatchNorm, Config};
+use crate::ddpg::{Networks, Update};
 use crate::environment::Environment;
 use crate::kernels::{Grid, Kernel, Kinds, Tile};
+use crate::network::Allocator;
+use crate::rollout::Rollout;
 use crate::shader::{self, capabilities};
+use crate::specialised;
 use crate::vectors::Medium;
 use naga::back::{PipelineConstants, pipeline_constants::process_overrides};
 use naga::valid::{ModuleInfo, ValidationFlags, Validator};
@@ -81,6 +86,32 @@ pub fn of_programs(environment: &Environment, tile: Tile) -> impl Iterator<Item 
         pipeline.constants.extend(grid.overrides(kinds).into_iter().map(|(name, value)| (name.to_owned(), value)));
         pipeline
     })
+}
+
+/// Of the specialised plan: every dispatch of a rollout and of an update, in bands and with batch norm.
+pub fn of_specialised_programs(environment: &Environment) -> Vec<Pipeline> {
+    let mut plain = Config::default();
+    (plain.actor_hidden, plain.critic_hidden, plain.batch_size) = (vec![64, 20], vec![64, 33], 30);
+    let normalised = Config { batch_norm: BatchNorm::InputAndHidden, ..plain.clone() };
+    let grid = Grid::of(Tile::Small, 1);
+    let source = shader::assemble(environment, Tile::Small).unwrap_or_else(|error| panic!("{error}")).source;
+    let mut pipelines = Vec::new();
+    for (what, config, grid) in [("bands", plain, grid.with_bands(WORKGROUP_MEMORY)), ("batch norm", normalised, grid)] {
+        let networks = Networks::new(&config, environment);
+        let update = Update::new(&config, &networks, &grid);
+        let mut activations = Allocator { used: update.length };
+        let rollout = Rollout::new(&networks, &grid, 3, None, &mut activations);
+        let mut table = Vec::new();
+        let programs = [rollout.steps, update.steps].map(|steps| steps.schedule(&mut table, &grid));
+        for (number, dispatch) in programs.iter().flat_map(|program| &program.dispatches).enumerate() {
+            let (source, kinds) = specialised::module(&source, grid.workgroup_size, dispatch, &table);
+            let what = format!("{}, {what}, dispatch {number}, specialised", environment.name);
+            let mut pipeline = Pipeline::new(what, source, specialised::ENTRY_POINT, Tile::Small).with("SPECIALISED", 1);
+            pipeline.constants.extend(grid.overrides(kinds).into_iter().map(|(name, value)| (name.to_owned(), value)));
+            pipelines.push(pipeline);
+        }
+    }
+    pipelines
 }
 
 /// Of [`crate::Simulation`].
