@@ -82,8 +82,10 @@ impl Allowance {
         if fitting > 0 {
             return fitting.min(most);
         }
-        // where only the newest measurement says that none fits, this is a whole one: the next frame finds out
-        self.saved += self.cost.dear().map_or(1.0, |dear| (budget.as_secs_f64() / dear).min(1.0));
+        // where only the newest measurement says that none fits, this is a whole one: the next frame finds out. So it is where
+        // there is one only: a driver that compiles when it first runs has made it dear
+        let dear = self.cost.dear().filter(|_| self.cost.measured.len() > 1);
+        self.saved += dear.map_or(1.0, |dear| (budget.as_secs_f64() / dear).min(1.0));
         let iterations = u64::from(self.saved >= 1.0).min(most);
         // never save up more than one iteration: a pause must not be followed by a burst
         self.saved = (self.saved - iterations as f64).min(1.0);
@@ -410,6 +412,15 @@ mod tests {
         assert!(used(&spent[102..]) > 0.95, "{:?}", &spent[101..]);
     }
 
+    /// As with a software driver, which compiles when it first runs.
+    #[test]
+    fn a_dear_beginning_costs_a_frame() {
+        let spent = frames(100, |frame, iterations| if frame == 0 { 1.0 } else { 0.3e-3 * iterations });
+        assert!(spent[0] > 0.5 && spent[1] > 0.0, "the next frame finds out: {:?}", &spent[..3]);
+        assert_eq!(over(&spent[1..]), 0.0, "{spent:?}");
+        assert!(used(&spent[70..]) > 0.95, "{:?}", &spent[70..]);
+    }
+
     #[test]
     fn an_iteration_longer_than_the_budget_is_spread_over_frames() {
         let spent = frames(1000, |_, iterations| 10e-3 * iterations);
@@ -427,7 +438,7 @@ mod tests {
     #[test]
     fn a_pause_is_not_followed_by_a_burst() {
         let mut allowance = Allowance::default();
-        allowance.cost.observe(1, 10e-3, false);
+        (0..2).for_each(|_| allowance.cost.observe(1, 10e-3, false));
         assert!((0..100).all(|_| allowance.take(BUDGET, 0) == 0));
         let after: u64 = (0..5).map(|_| allowance.take(BUDGET, u64::MAX)).sum();
         assert_eq!(after, 3, "the one that was saved up, and two that five frames earn");

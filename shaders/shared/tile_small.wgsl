@@ -65,13 +65,27 @@ fn finish(t0: vec4f, t1: vec4f, t2: vec4f, t3: vec4f, split: u32, at: Place) {
     workgroupBarrier();
 }
 
+// Where four rows of a matrix begin; the last row stands for those past it.
+struct FourRows {
+    r0: u32,
+    r1: u32,
+    r2: u32,
+    r3: u32,
+}
+
+fn four_rows(a: u32, a_stride: u32, rows: u32, row: u32) -> FourRows {
+    let last = max(rows, 1u) - 1u;
+    return FourRows(
+        a + min(row, last) * a_stride,
+        a + min(row + 1u, last) * a_stride,
+        a + min(row + 2u, last) * a_stride,
+        a + min(row + 3u, last) * a_stride,
+    );
+}
+
 // A [rows, inner] in `activations` times B [inner, columns] in `parameters`; `inner` in vec4s, B's columns b_stride.
 fn product(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: u32, inner: u32, split: u32, at: Place) {
-    let last = max(rows, 1u) - 1u;
-    let r0 = a + min(at.row, last) * a_stride;
-    let r1 = a + min(at.row + 1u, last) * a_stride;
-    let r2 = a + min(at.row + 2u, last) * a_stride;
-    let r3 = a + min(at.row + 3u, last) * a_stride;
+    let row = four_rows(a, a_stride, rows, at.row);
     let first = b + min(at.column, b_stride - 1u);
     var t0 = vec4f();
     var t1 = vec4f();
@@ -83,10 +97,10 @@ fn product(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: u32, inner: u32, 
         let y1 = parameters[c + b_stride];
         let y2 = parameters[c + 2u * b_stride];
         let y3 = parameters[c + 3u * b_stride];
-        let x0 = activations[r0 + k];
-        let x1 = activations[r1 + k];
-        let x2 = activations[r2 + k];
-        let x3 = activations[r3 + k];
+        let x0 = activations[row.r0 + k];
+        let x1 = activations[row.r1 + k];
+        let x2 = activations[row.r2 + k];
+        let x3 = activations[row.r3 + k];
         let l = k + split;
         if l < inner {
             let d = first + 4u * l * b_stride;
@@ -94,10 +108,10 @@ fn product(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: u32, inner: u32, 
             let z1 = parameters[d + b_stride];
             let z2 = parameters[d + 2u * b_stride];
             let z3 = parameters[d + 3u * b_stride];
-            t0 = four_products(activations[r0 + l], z0, z1, z2, z3, t0);
-            t1 = four_products(activations[r1 + l], z0, z1, z2, z3, t1);
-            t2 = four_products(activations[r2 + l], z0, z1, z2, z3, t2);
-            t3 = four_products(activations[r3 + l], z0, z1, z2, z3, t3);
+            t0 = four_products(activations[row.r0 + l], z0, z1, z2, z3, t0);
+            t1 = four_products(activations[row.r1 + l], z0, z1, z2, z3, t1);
+            t2 = four_products(activations[row.r2 + l], z0, z1, z2, z3, t2);
+            t3 = four_products(activations[row.r3 + l], z0, z1, z2, z3, t3);
         }
         t0 = four_products(x0, y0, y1, y2, y3, t0);
         t1 = four_products(x1, y0, y1, y2, y3, t1);
@@ -120,11 +134,7 @@ fn staged(columns: u32, split: u32) -> u32 {
 // In `parameters` neighbours would find their columns, rows of B, in a cache line each.
 fn product_staged(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: u32, columns: u32, inner: u32, lane: u32, at: Place) {
     let chunk = staged(columns, 1u);
-    let last = max(rows, 1u) - 1u;
-    let r0 = a + min(at.row, last) * a_stride;
-    let r1 = a + min(at.row + 1u, last) * a_stride;
-    let r2 = a + min(at.row + 2u, last) * a_stride;
-    let r3 = a + min(at.row + 3u, last) * a_stride;
+    let row = four_rows(a, a_stride, rows, at.row);
     let column = min(at.column, columns - 1u);
     // rows of B four apart are kept at places apart, so that neighbours do not wait for each other
     let turn = column & (chunk - 1u);
@@ -135,10 +145,10 @@ fn product_staged(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: u32, colum
     var t3 = vec4f();
     for (var first = 0u; first < inner; first += chunk) {
         for (var i = lane; i < 4u * columns * chunk; i += WORKGROUP_SIZE) {
-            let row = i / chunk;
+            let weights = i / chunk;
             let k = i & (chunk - 1u);
-            let place = row * chunk + (k ^ ((row / 4u) & (chunk - 1u)));
-            sh_reduce[place] = parameters[b + row * b_stride + min(first + k, inner - 1u)];
+            let place = weights * chunk + (k ^ ((weights / 4u) & (chunk - 1u)));
+            sh_reduce[place] = parameters[b + weights * b_stride + min(first + k, inner - 1u)];
         }
         workgroupBarrier();
         let end = min(chunk, inner - first);
@@ -152,10 +162,10 @@ fn product_staged(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: u32, colum
             let y1 = vec4f(w0.y, w1.y, w2.y, w3.y);
             let y2 = vec4f(w0.z, w1.z, w2.z, w3.z);
             let y3 = vec4f(w0.w, w1.w, w2.w, w3.w);
-            t0 = four_products(activations[r0 + first + k], y0, y1, y2, y3, t0);
-            t1 = four_products(activations[r1 + first + k], y0, y1, y2, y3, t1);
-            t2 = four_products(activations[r2 + first + k], y0, y1, y2, y3, t2);
-            t3 = four_products(activations[r3 + first + k], y0, y1, y2, y3, t3);
+            t0 = four_products(activations[row.r0 + first + k], y0, y1, y2, y3, t0);
+            t1 = four_products(activations[row.r1 + first + k], y0, y1, y2, y3, t1);
+            t2 = four_products(activations[row.r2 + first + k], y0, y1, y2, y3, t2);
+            t3 = four_products(activations[row.r3 + first + k], y0, y1, y2, y3, t3);
         }
         workgroupBarrier();
     }
@@ -168,11 +178,7 @@ fn product_transposed_right(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: 
         product_staged(a, a_stride, rows, b, b_stride, columns, inner, at.slot, at);
         return;
     }
-    let last = max(rows, 1u) - 1u;
-    let r0 = a + min(at.row, last) * a_stride;
-    let r1 = a + min(at.row + 1u, last) * a_stride;
-    let r2 = a + min(at.row + 2u, last) * a_stride;
-    let r3 = a + min(at.row + 3u, last) * a_stride;
+    let row = four_rows(a, a_stride, rows, at.row);
     let c = b + 4u * min(at.column, columns - 1u) * b_stride;
     var t0 = vec4f();
     var t1 = vec4f();
@@ -183,10 +189,10 @@ fn product_transposed_right(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: 
         let w1 = parameters[c + b_stride + k];
         let w2 = parameters[c + 2u * b_stride + k];
         let w3 = parameters[c + 3u * b_stride + k];
-        let x0 = activations[r0 + k];
-        let x1 = activations[r1 + k];
-        let x2 = activations[r2 + k];
-        let x3 = activations[r3 + k];
+        let x0 = activations[row.r0 + k];
+        let x1 = activations[row.r1 + k];
+        let x2 = activations[row.r2 + k];
+        let x3 = activations[row.r3 + k];
         let l = k + split;
         if l < inner {
             let v0 = parameters[c + l];
@@ -197,10 +203,10 @@ fn product_transposed_right(a: u32, a_stride: u32, rows: u32, b: u32, b_stride: 
             let z1 = vec4f(v0.y, v1.y, v2.y, v3.y);
             let z2 = vec4f(v0.z, v1.z, v2.z, v3.z);
             let z3 = vec4f(v0.w, v1.w, v2.w, v3.w);
-            t0 = four_products(activations[r0 + l], z0, z1, z2, z3, t0);
-            t1 = four_products(activations[r1 + l], z0, z1, z2, z3, t1);
-            t2 = four_products(activations[r2 + l], z0, z1, z2, z3, t2);
-            t3 = four_products(activations[r3 + l], z0, z1, z2, z3, t3);
+            t0 = four_products(activations[row.r0 + l], z0, z1, z2, z3, t0);
+            t1 = four_products(activations[row.r1 + l], z0, z1, z2, z3, t1);
+            t2 = four_products(activations[row.r2 + l], z0, z1, z2, z3, t2);
+            t3 = four_products(activations[row.r3 + l], z0, z1, z2, z3, t3);
         }
         let y0 = vec4f(w0.x, w1.x, w2.x, w3.x);
         let y1 = vec4f(w0.y, w1.y, w2.y, w3.y);
