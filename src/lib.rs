@@ -109,7 +109,7 @@ pub use export::{PolicyWgsl, WeightStorage};
 pub use gpu::{Gpu, NO_ADAPTER_HELP, adapters_blocking, describe};
 pub use host::Transitions;
 pub use hyper_parameters::HyperParameters;
-pub use kernels::Tile;
+pub use kernels::{Dealing, Tile};
 pub use pacing::Pacer;
 pub use pending::Pending;
 pub use plan::Plan;

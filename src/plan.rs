@@ -3,7 +3,7 @@
 use crate::buffer::filled;
 use crate::config::{BatchNorm, Config};
 use crate::error::{Error, Result};
-use crate::kernels::{Grid, Kernels, Tile};
+use crate::kernels::{Dealing, Grid, Kernels, Tile};
 use crate::program::Program;
 use bytemuck::{Pod, Zeroable};
 use std::num::NonZeroU64;
@@ -41,17 +41,16 @@ impl Plan {
         }
     }
 
-    /// The grid that this plan's work is dealt out over: the tile asked for, or the best.
-    pub(crate) fn grid(self, device: &wgpu::Device, tile: Option<Tile>, config: &Config) -> Grid {
+    /// The grid that this plan's work is dealt out over: with the tile and as finely as asked for, or as is best.
+    pub(crate) fn grid(self, device: &wgpu::Device, tile: Option<Tile>, dealing: Option<Dealing>, config: &Config) -> Grid {
+        let best = || if self == Plan::Layered { Tile::best(device) } else { Tile::Small };
+        let grid = Grid::dealt(tile.unwrap_or_else(best), config.agents, dealing.unwrap_or_default());
+        // batch norm makes the rows of a minibatch meet in every layer
+        let rows_meet = config.batch_norm != BatchNorm::None;
         match self {
-            Plan::Fused => Grid::of_one_workgroup(tile.unwrap_or(Tile::Small), FUSED_INVOCATIONS, config.agents),
-            Plan::Layered | Plan::Specialised => {
-                let best = || if self == Plan::Specialised { Tile::Small } else { Tile::best(device) };
-                let grid = Grid::of(tile.unwrap_or_else(best), config.agents);
-                // batch norm makes the rows of a minibatch meet in every layer
-                let rows_meet = config.batch_norm != BatchNorm::None;
-                if rows_meet { grid } else { grid.with_bands(device.limits().max_compute_workgroup_storage_size) }
-            }
+            Plan::Fused => grid.in_one_workgroup(FUSED_INVOCATIONS),
+            Plan::Layered | Plan::Specialised if rows_meet => grid,
+            Plan::Layered | Plan::Specialised => grid.with_bands(device.limits().max_compute_workgroup_storage_size),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::fault::guarded;
 use crate::host::HostMemory;
 use crate::hyper_parameters::HyperParameters;
-use crate::kernels::{Kernel, Kernels, Tile};
+use crate::kernels::{Dealing, Grid, Kernel, Kernels, Tile};
 use crate::measure::{Logged, replace_logged};
 use crate::memory::{AgentState, EPISODE_LOG, Memory, RoleBuffers, Sizes, option};
 use crate::network::Allocator;
@@ -76,6 +76,37 @@ struct Programs {
     actor: Program,
 }
 
+/// Programs, and where they find things in an agent's memory: what there is to know of a population before it is on a device.
+struct Layout {
+    update: Update,
+    rollout: Rollout,
+    /// vec4s of activations an agent.
+    activations: u32,
+    programs: Programs,
+    /// The operations of all programs.
+    table: Vec<Operation>,
+}
+
+impl Layout {
+    fn new(config: &Config, networks: &Networks, grid: &Grid) -> Self {
+        let update = match config.algorithm {
+            Algorithm::Compatible => compatible::update(config, networks, grid),
+            _ => Update::new(config, networks, grid),
+        };
+        let mut activations = Allocator { used: update.length };
+        let rollout = Rollout::new(networks, grid, config.environments, None, &mut activations);
+        let mut table = Vec::new();
+        let programs = Programs {
+            reset: rollout.reset.schedule(&mut table, grid),
+            rollout: rollout.steps.schedule(&mut table, grid),
+            learn: update.steps.schedule(&mut table, grid),
+            clear_measurements: clear_measurements().schedule(&mut table, grid),
+            actor: rollout.actor().schedule(&mut table, grid),
+        };
+        Self { update, rollout, activations: activations.used, programs, table }
+    }
+}
+
 /// How a population runs, as opposed to what it learns: nothing here changes the algorithm.
 ///
 /// ```
@@ -93,6 +124,8 @@ pub struct Options {
     pub tile: Option<Tile>,
     /// How iterations are executed; what serves the device and the networks best where not given.
     pub plan: Option<Plan>,
+    /// How finely the tile `small` deals out its work; as was best on the GPU it was measured on where not given.
+    pub dealing: Option<Dealing>,
 }
 
 impl Population {
@@ -156,21 +189,9 @@ impl Population {
         }
         let networks = Networks::new(config, environment);
         let plan = plan::choose(device, options.plan, options.tile)?;
-        let kernels = Arc::new(Kernels::new(device, environment, plan.grid(device, options.tile, config))?);
-        let update = match config.algorithm {
-            Algorithm::Compatible => compatible::update(config, &networks, &kernels),
-            _ => Update::new(config, &networks, &kernels),
-        };
-        let mut activations = Allocator { used: update.length };
-        let rollout = Rollout::new(&networks, &kernels, config.environments, None, &mut activations);
-        let mut table = Vec::new();
-        let mut programs = Programs {
-            reset: rollout.reset.schedule(&mut table, &kernels),
-            rollout: rollout.steps.schedule(&mut table, &kernels),
-            learn: update.steps.schedule(&mut table, &kernels),
-            clear_measurements: clear_measurements().schedule(&mut table, &kernels),
-            actor: rollout.actor().schedule(&mut table, &kernels),
-        };
+        let grid = plan.grid(device, options.tile, options.dealing, config);
+        let kernels = Arc::new(Kernels::new(device, environment, grid)?);
+        let Layout { update, rollout, activations, mut programs, table } = Layout::new(config, &networks, &grid);
         // in every plan, environments on the host need the actor alone
         for program in [&programs.reset, &programs.clear_measurements, &programs.actor] {
             program.prepare(&kernels);
@@ -184,7 +205,7 @@ impl Population {
             let kinds = iterations(config, environment);
             Iterator::new(device, queue, &kernels, &programs.rollout, &programs.learn, kinds)
         });
-        let sizes = sizes(config, environment, &networks, activations.used, options);
+        let sizes = sizes(config, environment, &networks, activations, options);
         let buffers = allocate(device, queue, &kernels, config, &sizes, &hyper_parameters)?;
         let memory = Memory::new(device, queue, &kernels, sizes, &table, buffers)?;
         let mut population = Self {
@@ -469,6 +490,16 @@ impl Population {
     pub fn hyper_parameters(&self) -> &[HyperParameters] {
         &self.hyper_parameters
     }
+}
+
+/// The operations of a population that `options` describe: the same for all ways to deal out work that come to the same.
+///
+/// # Errors
+/// As [`plan::choose`].
+pub(crate) fn operations_of(device: &wgpu::Device, environment: &Environment, config: &Config, options: Options) -> Result<Vec<Operation>> {
+    let plan = plan::choose(device, options.plan, options.tile)?;
+    let grid = plan.grid(device, options.tile, options.dealing, config);
+    Ok(Layout::new(config, &Networks::new(config, environment), &grid).table)
 }
 
 /// The kinds of iteration that a population may be asked for.

@@ -301,7 +301,7 @@ impl Steps {
                 last.ends_level = 1;
             }
         }
-        let mut dispatches = chain(dispatches, table);
+        let mut dispatches = chain(dispatches, table, grid.chained);
         // changing pipelines costs a GPU more than code that it skips: one for all of either sort
         for is_banded in [false, true] {
             let kinds = dispatches.iter().filter(|one| one.is_banded == is_banded).flat_map(|one| one.kinds.iter()).collect();
@@ -314,14 +314,11 @@ impl Steps {
 /// Steps that a dispatch executes level by level.
 type Run = Vec<Vec<usize>>;
 
-/// Workgroups of a stage that one workgroup works off in less time than another dispatch takes to start.
-const CHAINED_UNITS: u32 = 4;
-
-/// Joins neighbouring stages that hold little work, each a dispatch so far, to dispatches of one workgroup.
-fn chain(stages: Vec<Dispatch>, table: &mut [Operation]) -> Vec<Dispatch> {
+/// Joins neighbouring stages of `most` workgroups at most, each a dispatch so far, to dispatches of one workgroup.
+fn chain(stages: Vec<Dispatch>, table: &mut [Operation], most: u32) -> Vec<Dispatch> {
     let operations = |dispatch: &Dispatch| dispatch.first as usize..(dispatch.first + dispatch.operations) as usize;
     let is_small = |stage: &Dispatch, table: &[Operation]| {
-        !stage.is_banded && table[operations(stage)].iter().map(|operation| operation.units).sum::<u32>() <= CHAINED_UNITS
+        !stage.is_banded && table[operations(stage)].iter().map(|operation| operation.units).sum::<u32>() <= most
     };
     let mut dispatches: Vec<(Dispatch, bool)> = Vec::new();
     for stage in stages {
@@ -472,10 +469,10 @@ mod tests {
     fn neighbouring_small_levels_are_a_chain_and_a_large_one_ends_it() {
         let mut steps = two_levels(2);
         let mut large = step(13, vec![], vec![Access::Parameters(0..4)]);
-        large.operation.units = CHAINED_UNITS + 1;
+        large.operation.units = 5;
         steps.0.push(large);
         let Scheduled { dispatches, operations, .. } = scheduled(&steps, Tile::Small);
-        assert_eq!(dispatches, [(0, (1, 1)), (4, (CHAINED_UNITS + 1, 1))]);
+        assert_eq!(dispatches, [(0, (1, 1)), (4, (5, 1))]);
         assert_eq!(operations, [[3, 0, 4], [3, 1, 0], [2, 0, 0], [13, 1, 0], [13, 1, 0]]);
     }
 
@@ -519,7 +516,7 @@ mod tests {
         for tile in [Tile::Subgroup, Tile::Texture] {
             assert_eq!(Grid::of(tile, 1).bands_in_place(65), 9, "{tile:?}");
         }
-        for grid in [Grid::of_one_workgroup(Tile::Subgroup, 256, 1), Grid::of(Tile::Portable, 1), Grid::of(Tile::Small, 1)] {
+        for grid in [Grid::of(Tile::Subgroup, 1).in_one_workgroup(256), Grid::of(Tile::Portable, 1), Grid::of(Tile::Small, 1)] {
             assert_eq!(grid.bands_in_place(65), 0, "{grid:?}");
         }
     }

@@ -4,9 +4,10 @@ use crate::config::Config;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::hyper_parameters::HyperParameters;
-use crate::kernels::Tile;
+use crate::kernels::{Dealing, Tile};
 use crate::plan::Plan;
-use crate::population::{Options, Population};
+use crate::population::{Options, Population, operations_of};
+use crate::program::Operation;
 use crate::trainer::Trainer;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,8 @@ pub struct Tuned {
     pub plan: Plan,
     /// How the products are tiled.
     pub tile: Tile,
+    /// How finely work is dealt out.
+    pub dealing: Dealing,
     /// Iterations of the whole population a second: a step of every environment, and the updates that follow it.
     pub iterations_per_second: f64,
 }
@@ -37,9 +40,10 @@ const PARTS: u32 = 3;
 const PART: Duration = Duration::from_millis(100);
 
 impl Tuned {
-    /// Every plan and tile that runs on `device`, the fastest first. Where `wanted` names a plan or a tile, only the others
-    /// are chosen. Each candidate is compiled and then trains agents of its own for a third of a second, in a replay ring
-    /// that is just large enough; seconds in all on a GPU, minutes on a software driver, which is slow to compile.
+    /// Every plan and tile that runs on `device`, and, where the tile `small` is the fastest, other ways to deal out its work;
+    /// the fastest first. What `wanted` names is not varied. Each candidate is compiled and then trains agents of its own for a
+    /// third of a second, in a replay ring that is just large enough; half a minute in all on a GPU, minutes on a software
+    /// driver, which is slow to compile.
     ///
     /// # Errors
     /// As [`Population::with_options`], where no candidate can run; [`Error::Config`] for an environment on the host, where
@@ -54,26 +58,33 @@ impl Tuned {
         if environment.is_host() {
             return Err(Error::config("only environments on the GPU can be tuned for: those on the host have nothing to learn from yet"));
         }
+        let mut refused = None;
+        let mut measure = |candidate: Tuned| match measure_blocking(device, queue, environment, config, candidate.options()) {
+            Ok(iterations_per_second) => Ok(Some(Tuned { iterations_per_second, ..candidate })),
+            // what one candidate cannot do, another may
+            Err(error @ Error::Limit { .. }) => {
+                refused = Some(error);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        };
         let tiles = Tile::ALL.into_iter().filter(|tile| tile.runs_on(device));
         let candidates = tiles.flat_map(|tile| Plan::ALL.map(|plan| (plan, tile)));
         let asked_for = |(plan, tile): &(Plan, Tile)| {
             wanted.plan.is_none_or(|wanted| wanted == *plan) && wanted.tile.is_none_or(|wanted| wanted == *tile)
         };
         let mut tuned = Vec::new();
-        let mut refused = None;
         for (plan, tile) in candidates.filter(asked_for) {
-            let mut candidate = Tuned { plan, tile, iterations_per_second: 0.0 };
-            match measure_blocking(device, queue, environment, config, candidate.options()) {
-                Ok(iterations_per_second) => {
-                    candidate.iterations_per_second = iterations_per_second;
-                    tuned.push(candidate);
-                }
-                // what one candidate cannot do, another may
-                Err(error @ Error::Limit { .. }) => refused = Some(error),
-                Err(error) => return Err(error),
-            }
+            let dealing = wanted.dealing.unwrap_or_default();
+            tuned.extend(measure(Tuned { plan, tile, dealing, iterations_per_second: 0.0 })?);
         }
-        tuned.sort_by(|a, b| b.iterations_per_second.total_cmp(&a.iterations_per_second));
+        let faster = |a: &Tuned, b: &Tuned| b.iterations_per_second.total_cmp(&a.iterations_per_second);
+        tuned.sort_by(faster);
+        if let Some(fastest) = tuned.first().copied().filter(|tuned| tuned.tile.mixes_kinds() && wanted.dealing.is_none()) {
+            let operations = |candidate: &Tuned| operations_of(device, environment, config, candidate.options());
+            tuned.extend(refine(fastest, config.agents, operations, &mut measure)?);
+            tuned.sort_by(faster);
+        }
         match refused {
             Some(error) if tuned.is_empty() => Err(error),
             _ if tuned.is_empty() => Err(Error::config("the tile that was asked for does not run on this device")),
@@ -84,9 +95,54 @@ impl Tuned {
     /// The options that run a population so.
     pub fn options(&self) -> Options {
         let mut options = Options::default();
-        (options.plan, options.tile) = (Some(self.plan), Some(self.tile));
+        (options.plan, options.tile, options.dealing) = (Some(self.plan), Some(self.tile), Some(self.dealing));
         options
     }
+}
+
+/// The next way to deal out work in some direction, if there is one.
+type Direction = fn(Dealing, agents: u32) -> Option<Dealing>;
+
+const DIRECTIONS: [Direction; 5] = [
+    |dealing, agents| Some(Dealing { banded_agents: if agents <= dealing.banded_agents { 0 } else { agents }, ..dealing }),
+    |dealing, _| (dealing.invocations < 1 << 20).then_some(Dealing { invocations: 2 * dealing.invocations, ..dealing }),
+    |dealing, _| (dealing.invocations > 1 << 10).then_some(Dealing { invocations: dealing.invocations / 2, ..dealing }),
+    |dealing, _| (dealing.chained < 64).then_some(Dealing { chained: (2 * dealing.chained).max(1), ..dealing }),
+    |dealing, _| (dealing.chained > 0).then_some(Dealing { chained: dealing.chained / 2, ..dealing }),
+];
+
+/// Other ways to deal out work than that of `best`, measured: on in each direction for as long as it gets faster.
+fn refine(
+    mut best: Tuned,
+    agents: u32,
+    operations: impl Fn(&Tuned) -> Result<Vec<Operation>>,
+    mut measure: impl FnMut(Tuned) -> Result<Option<Tuned>>,
+) -> Result<Vec<Tuned>> {
+    let mut tuned = Vec::new();
+    let mut current = operations(&best)?;
+    let mut seen = vec![current.clone()];
+    for direction in DIRECTIONS {
+        let mut dealing = best.dealing;
+        while let Some(next) = direction(dealing, agents) {
+            dealing = next;
+            let candidate = Tuned { dealing, ..best };
+            let its_operations = operations(&candidate)?;
+            // a step that comes to the same is taken once more; bands have but two sides
+            let further = its_operations == current && dealing.banded_agents == best.dealing.banded_agents;
+            match seen.contains(&its_operations) {
+                true if further => continue,
+                true => break,
+                false => seen.push(its_operations.clone()),
+            }
+            let Some(measured) = measure(candidate)? else { break };
+            tuned.push(measured);
+            if measured.iterations_per_second <= best.iterations_per_second {
+                break;
+            }
+            (best, current) = (measured, its_operations);
+        }
+    }
+    Ok(tuned)
 }
 
 /// Iterations a second of a population of `config` that learns, run as `options` say.
@@ -119,6 +175,7 @@ fn measure_blocking(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::BatchNorm;
     use crate::kernels::harness::default_limits;
 
     fn small() -> Config {
@@ -138,11 +195,57 @@ mod tests {
         assert!(tuned.iter().all(|tuned| tuned.plan == Plan::Layered && tuned.iterations_per_second > 1.0), "{tuned:?}");
         assert!(tuned.is_sorted_by(|a, b| a.iterations_per_second >= b.iterations_per_second), "{tuned:?}");
         tiles.sort_by_key(|tile| tile.name());
+        // the small one more than once, where it is the fastest
+        tiles.dedup();
         let mut expected: Vec<_> = Tile::ALL.into_iter().filter(|tile| tile.runs_on(&gpu.device)).collect();
         expected.sort_by_key(|tile| tile.name());
         assert_eq!(tiles, expected);
         let options = tuned[0].options();
         assert_eq!((options.plan, options.tile), (Some(tuned[0].plan), Some(tuned[0].tile)));
+    }
+
+    const GPU: (Plan, Tile) = (Plan::Specialised, Tile::Small);
+
+    /// The dealings that are measured of a population of `config`, where `rate` says how fast each is.
+    fn refined(config: &Config, (plan, tile): (Plan, Tile), rate: impl Fn(Dealing) -> f64) -> Vec<Tuned> {
+        let device = &default_limits().device;
+        let environment = Environment::pendulum_v1();
+        let dealing = Dealing::default();
+        let first = Tuned { plan, tile, dealing, iterations_per_second: rate(dealing) };
+        let operations = |candidate: &Tuned| operations_of(device, &environment, config, candidate.options());
+        let measure = |candidate: Tuned| Ok(Some(Tuned { iterations_per_second: rate(candidate.dealing), ..candidate }));
+        refine(first, config.agents, operations, measure).expect("refined")
+    }
+
+    #[test]
+    fn dealing_goes_on_in_each_direction_for_as_long_as_it_gets_faster() {
+        let mut config = Config::default();
+        (config.actor_hidden, config.critic_hidden, config.batch_norm) = (vec![400, 300], vec![400, 300], BatchNorm::InputAndHidden);
+        // 65,536 invocations and chains of levels of up to eight workgroups are best
+        let distance = |value: u32, best: u32| (f64::from(value.max(1)) / f64::from(best)).log2().abs();
+        let tuned = refined(&config, GPU, |dealing| -distance(dealing.invocations, 1 << 16) - distance(dealing.chained, 8));
+        let best = tuned.iter().max_by(|a, b| a.iterations_per_second.total_cmp(&b.iterations_per_second)).expect("some");
+        assert_eq!((best.dealing.invocations, best.dealing.chained), (1 << 16, 8), "{tuned:?}");
+        assert!(tuned.len() < 10 && tuned.iter().all(|tuned| tuned.dealing.banded_agents == 32), "batch norm has no bands: {tuned:?}");
+    }
+
+    #[test]
+    fn dealings_that_come_to_the_same_are_not_measured_twice() {
+        let mut config = Config::default();
+        let all = refined(&config, GPU, |dealing| f64::from(dealing.invocations));
+        let of = |all: &[Tuned], value: fn(&Dealing) -> u32| all.iter().map(|tuned| value(&tuned.dealing)).collect::<Vec<_>>();
+        assert!(of(&all, |dealing| dealing.banded_agents).contains(&0) && all.len() < 16, "{all:?}");
+        let device = &default_limits().device;
+        let operations = |tuned: &Tuned| operations_of(device, &Environment::pendulum_v1(), &config, tuned.options()).expect("laid out");
+        let mut seen: Vec<Vec<Operation>> = all.iter().map(operations).collect();
+        let measured = seen.len();
+        seen.sort_by_key(|operations| format!("{operations:?}"));
+        seen.dedup();
+        assert_eq!(seen.len(), measured, "{all:?}");
+        config.agents = 1000;
+        let many = refined(&config, GPU, |dealing| f64::from(dealing.banded_agents));
+        assert!(of(&many, |dealing| dealing.banded_agents).contains(&1000), "{many:?}");
+        assert_eq!(refined(&config, (Plan::Layered, Tile::Portable), |_| 1.0), [], "another tile deals in one way");
     }
 
     #[test]

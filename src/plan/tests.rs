@@ -2,8 +2,8 @@
 
 use super::Plan;
 use crate::buffer::read_blocking;
-use crate::kernels::Tile;
 use crate::kernels::harness::default_limits;
+use crate::kernels::{Dealing, Tile};
 use crate::population::{Options, Population};
 use crate::{BatchNorm, Config, Environment, Gpu, HyperParameters, Trainer};
 
@@ -110,6 +110,32 @@ fn stages_of_mixed_kinds_and_bands_agree_with_a_dispatch_a_kind() {
     let [separate, mixed] = [&expected, &actual].map(|trainer| trainer.population().dispatches().1);
     assert!(mixed == 4 && separate > 12, "{mixed} dispatches, {separate} where each kind has its own");
     agree(&parameters(gpu, &expected), &parameters(gpu, &actual), "mixed kinds and bands");
+}
+
+/// However finely work is dealt out: products split among many invocations or not at all, levels in one workgroup or a
+/// dispatch each, in bands or layer by layer.
+#[test]
+fn every_dealing_agrees_with_the_usual_one() {
+    let (gpu, environment) = (default_limits(), Environment::pendulum_v1());
+    let of = |batch_norm, (invocations, chained, banded_agents)| {
+        let mut config = config(2);
+        (config.actor_hidden, config.critic_hidden, config.batch_norm, config.adam_epsilon) = (vec![37], vec![33, 65], batch_norm, 1e-3);
+        let options = Options { dealing: Some(Dealing { invocations, chained, banded_agents }), ..by(Plan::Layered, Some(Tile::Small)) };
+        let trainer = trained(gpu, &config, &environment, options, &[43]);
+        (trainer.population().dispatches().1, parameters(gpu, &trainer))
+    };
+    for (batch_norm, dealings) in [
+        (BatchNorm::None, &[((0, 0, 0), (12, 24)), ((1 << 20, 64, 0), (1, 1))][..]),
+        (BatchNorm::InputAndHidden, &[((1 << 12, 0, 2), (16, 24))]),
+    ] {
+        let (usual, expected) = of(batch_norm, (32_768, 4, 32));
+        for &(dealing, (fewest, most)) in dealings {
+            let (dispatches, actual) = of(batch_norm, dealing);
+            let what = format!("{batch_norm:?}, {dealing:?}: {dispatches} dispatches, usually {usual}");
+            assert!((fewest..=most).contains(&dispatches) && dispatches != usual, "{what}");
+            agree(&expected, &actual, &what);
+        }
+    }
 }
 
 /// The operations of the layered plan, of a rollout and of an update, as constants, without checks of their indices.

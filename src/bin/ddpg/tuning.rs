@@ -1,10 +1,10 @@
-//! `--tune`: the plan and the tile that are fastest by measurement, remembered for each adapter, driver and configuration.
+//! `--tune`: the plan, the tile and the dealing that are fastest by measurement, remembered for each adapter, driver and configuration.
 
 use crate::execution::Execution;
 use crate::output::{note, say};
 use anyhow::{Context, Result};
 use clap::Args;
-use ddpg_wgpu::{Config, Environment, Gpu, Options, Tuned};
+use ddpg_wgpu::{Config, Dealing, Environment, Gpu, Options, Tile, Tuned};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// Flags of the commands that train one population.
 #[derive(Debug, Clone, Args)]
 pub struct Tuning {
-    /// Measure which plan and tile train fastest here, and use them; the answer is kept for the next time
+    /// Measure which plan and tile train fastest here, and how finely work is dealt out best; use that, and keep the answer
     #[arg(long)]
     tune: bool,
 }
@@ -35,7 +35,8 @@ impl Tuning {
     /// What measuring meets. A cache that cannot be read or written is only told of.
     pub fn options(&self, execution: &Execution, gpu: &Gpu, environment: &Environment, config: &Config, quiet: bool) -> Result<Options> {
         let wanted = execution.options();
-        if !self.tune || (wanted.plan.is_some() && wanted.tile.is_some()) {
+        let all_named = wanted.plan.is_some() && wanted.tile.is_some_and(|tile| tile != Tile::Small || wanted.dealing.is_some());
+        if !self.tune || all_named {
             return Ok(wanted);
         }
         let file = cache_file();
@@ -44,18 +45,17 @@ impl Tuning {
         let known = cache.iter().find(|entry| (&entry.machine, &entry.work) == (&machine, &work));
         if let (Some(known), Some(file)) = (known, &file) {
             if !quiet {
-                let (plan, tile) = (known.best.plan, known.best.tile.name());
-                say!("tuned before: {plan} plan, {tile} tile ({}; delete it to measure anew)", file.display());
+                say!("tuned before: {} ({}; delete it to measure anew)", described(&known.best), file.display());
             }
             return Ok(known.best.options());
         }
         if !quiet {
-            say!("tuning: every plan and tile in turn, which takes minutes on a software driver");
+            say!("tuning: each plan and tile in turn, which takes minutes on a software driver");
         }
         let measured = Tuned::all_blocking(&gpu.device, &gpu.queue, environment, config, wanted)?;
         for (index, tuned) in measured.iter().enumerate().filter(|_| !quiet) {
-            let (plan, tile, rate) = (tuned.plan.name(), tuned.tile.name(), tuned.iterations_per_second);
-            say!("  {plan:<11} {tile:<9} {rate:>12.1} iterations/s{}", if index == 0 { "  <- used" } else { "" });
+            let used = if index == 0 { "  <- used" } else { "" };
+            say!("  {:>12.1} iterations/s  {}{used}", tuned.iterations_per_second, described(tuned));
         }
         let best = measured[0];
         cache.push(Remembered { machine, work, best });
@@ -66,6 +66,23 @@ impl Tuning {
         }
         Ok(best.options())
     }
+}
+
+/// How a population runs, in words.
+fn described(tuned: &Tuned) -> String {
+    let Tuned { plan, tile, dealing, .. } = tuned;
+    let mut text = format!("{plan} plan, {} tile", tile.name());
+    let usual = Dealing::default();
+    for (flag, value, usual) in [
+        ("--invocations", dealing.invocations, usual.invocations),
+        ("--chained", dealing.chained, usual.chained),
+        ("--banded-agents", dealing.banded_agents, usual.banded_agents),
+    ] {
+        if value != usual {
+            text += &format!(", {flag} {value}");
+        }
+    }
+    text
 }
 
 fn machine(gpu: &Gpu) -> Value {
@@ -93,6 +110,7 @@ fn work(environment: &Environment, config: &Config, wanted: Options) -> Value {
         "updates_per_iteration": config.updates_per_iteration,
         "plan": wanted.plan,
         "tile": wanted.tile,
+        "dealing": wanted.dealing,
     })
 }
 
@@ -130,16 +148,18 @@ mod tests {
         let file = directory.path().join("deeper").join("tuning.json");
         assert_eq!(read(&file), []);
         let (machine, work) = (json!({ "adapter": "an adapter" }), json!({ "agents": 3 }));
-        let best = json!({ "plan": "fused", "tile": "small", "iterations_per_second": 12.5 });
+        let dealing = json!({ "invocations": 8192, "chained": 0, "banded_agents": 7 });
+        let best = json!({ "plan": "fused", "tile": "small", "dealing": dealing, "iterations_per_second": 12.5 });
         let best = serde_json::from_value(best).expect("what was measured");
         let entry = Remembered { machine, work, best };
+        assert_eq!(described(&entry.best), "fused plan, small tile, --invocations 8192, --chained 0, --banded-agents 7");
         write(&file, &[entry.clone(), entry.clone()]).expect("written");
         assert_eq!(read(&file), [entry.clone(), entry]);
         for text in [
             "",
             "{}",
             "[{\"plan\": \"fused\"}]",
-            "[{\"machine\": 1, \"work\": 1, \"plan\": \"none\", \"tile\": \"small\", \"iterations_per_second\": 1}]",
+            "[{\"machine\": 1, \"work\": 1, \"plan\": \"fused\", \"tile\": \"small\", \"iterations_per_second\": 1}]",
         ] {
             std::fs::write(&file, text).expect("written");
             assert_eq!(read(&file), [], "{text}");

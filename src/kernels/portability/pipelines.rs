@@ -79,7 +79,7 @@ pub fn of_programs(environment: &Environment, tile: Tile) -> impl Iterator<Item 
     of_levels.chain(of_bands).chain(in_place).chain([(fused, every)]).map(move |(entry, kinds)| {
         let what = format!("{name}, {tile:?}, {entry}, {}", kinds.names());
         let grid = match entry == fused {
-            true => Grid::of_one_workgroup(tile, INVOCATIONS, 1),
+            true => Grid::of(tile, 1).in_one_workgroup(INVOCATIONS),
             false => Grid::of(tile, 1).with_bands(WORKGROUP_MEMORY),
         };
         let mut pipeline = Pipeline::new(what, shader::of_kinds(&source, kinds), entry, tile);
