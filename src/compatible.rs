@@ -8,7 +8,7 @@ use crate::program::{Access, Matrix, NOWHERE, Operation, Step, Steps, flag};
 
 /// Lays out the activations of an update and writes its steps. The critic reads no action: its hidden layers are the
 /// basis φ(s), its last layer is v. The compatible parameters w lie in the target actor's place.
-pub(crate) fn update(config: &Config, networks: &Networks, kernels: &Grid) -> Update {
+pub(crate) fn update(config: &Config, networks: &Networks, grid: &Grid) -> Update {
     let rows = config.minibatch_rows();
     let Networks { actor, critic, bounds, length } = networks;
     let (bounds, w) = (*bounds, *length);
@@ -36,13 +36,13 @@ pub(crate) fn update(config: &Config, networks: &Networks, kernels: &Grid) -> Up
 
     let mode = Mode::Learning { statistics: Statistics::Batch, update_running: false };
     let pass = Pass { parameters: 0, mode, flags: flag::MINIBATCH_ROWS };
-    let actor_builder = Builder { network: actor, kernels, target_offset: w, verdict: None };
-    let critic_builder = Builder { network: critic, kernels, target_offset: w, verdict: None };
+    let actor_builder = Builder { network: actor, grid, target_offset: w, verdict: None };
+    let critic_builder = Builder { network: critic, grid, target_offset: w, verdict: None };
 
     let mut steps = Vec::new();
-    steps.push(sample(config, kernels, observation, next_observation, action, rewards, None));
+    steps.push(sample(config, grid, observation, next_observation, action, rewards, None));
     actor_builder.forward(&mut steps, pass, &actor_pass, Some(part(0)));
-    derivative_along_w(&mut steps, actor, kernels, w, &actor_pass, &derivatives, part(0), part(1));
+    derivative_along_w(&mut steps, actor, grid, w, &actor_pass, &derivatives, part(0), part(1));
     critic_builder.forward(&mut steps, pass, &critic_pass, None);
     critic_builder.forward(&mut steps, pass, &next_pass, None);
     let gradient = d_value.layers[critic.layers.len() - 1];
@@ -75,7 +75,7 @@ pub(crate) fn update(config: &Config, networks: &Networks, kernels: &Grid) -> Up
 fn derivative_along_w(
     steps: &mut Vec<Step>,
     actor: &Network,
-    kernels: &Grid,
+    grid: &Grid,
     w: u32,
     activations: &Activations,
     derivatives: &[Matrix],
@@ -89,7 +89,7 @@ fn derivative_along_w(
         let before = index.checked_sub(1).map(|below| derivatives[below]);
         let forward = if last { action } else { activations.hidden[index].window(0, columns) };
         let output = if last { output } else { derivatives[index] };
-        let deal = kernels.deal(input.rows, columns, layer.inner());
+        let deal = grid.deal(input.rows, columns, layer.inner());
         let operation = Operation {
             kind: if last { Kernel::TangentTanh } else { Kernel::TangentRectified } as u32,
             flags: flag::MINIBATCH_ROWS,

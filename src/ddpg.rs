@@ -61,7 +61,7 @@ pub(crate) struct Update {
 
 impl Update {
     /// Lays out the activations of an update and writes its steps.
-    pub fn new(config: &Config, networks: &Networks, kernels: &Grid) -> Self {
+    pub fn new(config: &Config, networks: &Networks, grid: &Grid) -> Self {
         let rows = config.minibatch_rows();
         let Networks { actor, critic, bounds, length: target_offset } = networks;
         let (bounds, target_offset) = (*bounds, *target_offset);
@@ -75,7 +75,7 @@ impl Update {
         let with_room = memory.matrix(rows, observation_stride);
         let next_with_room = memory.matrix(rows, observation_stride);
         // bands sample it a second time, so that the actor's pass does not wait for the critic's
-        let bands = kernels.bands(rows);
+        let bands = grid.bands(rows);
         let policy_with_room = match memory.matrix(rows, observation_stride) {
             own if enters_first || bands => own,
             _ => with_room,
@@ -115,14 +115,14 @@ impl Update {
             mode: Mode::Learning { statistics: config.target_statistics, update_running: false },
             ..leave
         };
-        let actor_builder = Builder { network: actor, kernels, target_offset, verdict: None };
-        let critic_builder = Builder { network: critic, kernels, target_offset, verdict: bands.then_some(verdict) };
+        let actor_builder = Builder { network: actor, grid, target_offset, verdict: None };
+        let critic_builder = Builder { network: critic, grid, target_offset, verdict: bands.then_some(verdict) };
         let output = |activations: &Activations| activations.output;
         let last = |gradients: &Gradients| gradients.layers[gradients.layers.len() - 1];
 
         let mut steps = Vec::new();
         // sample a minibatch of transitions (s, a, r, s')
-        let sample = sample(config, kernels, observation, next_observation, action, rewards, enters_first.then_some(policy_observation));
+        let sample = sample(config, grid, observation, next_observation, action, rewards, enters_first.then_some(policy_observation));
         if bands {
             steps.extend(sample_of_bands(sample, action_columns, policy_observation));
         } else {
@@ -132,7 +132,7 @@ impl Update {
         actor_builder.forward(&mut steps, target, &target_actor, Some(target_action));
         if config.algorithm == Algorithm::OnPolicy {
             // Sarsa: Q(s', a') with the action that was taken
-            steps.push(followed_action(kernels, target_action));
+            steps.push(followed_action(grid, target_action));
         }
         critic_builder.forward(&mut steps, target, &target_critic, None);
         // update the critic by minimising the mean of (y - Q(s, a))^2
@@ -157,7 +157,7 @@ impl Update {
         if bands {
             steps.push(policy_objective_of_bands(&objective, policy_action));
             steps.push(actor_loss(objective));
-        } else if kernels.tile.mixes_kinds() {
+        } else if grid.tile.mixes_kinds() {
             // the way back does not wait for the sums, which go beside it
             steps.push(policy_objective_alone(&objective));
             steps.push(actor_loss(objective));
@@ -190,7 +190,7 @@ impl Update {
 
 pub(crate) fn sample(
     config: &Config,
-    kernels: &Grid,
+    grid: &Grid,
     observation: Matrix,
     next_observation: Matrix,
     action: Matrix,
@@ -207,7 +207,7 @@ pub(crate) fn sample(
                 (Minibatch::Latest, Algorithm::OnPolicy) => flag::LATEST_STEP | flag::PREVIOUS_STEP,
                 (Minibatch::Latest, _) => flag::LATEST_STEP,
             },
-            units: observation.rows.div_ceil(kernels.workgroup_size),
+            units: observation.rows.div_ceil(grid.workgroup_size),
             rows: observation.rows,
             output: observation.offset,
             output_stride: observation.stride,
@@ -303,11 +303,11 @@ fn critic_loss(value: Matrix, rewards: Matrix, verdict: Matrix) -> Step {
     }
 }
 
-fn followed_action(kernels: &Grid, action: Matrix) -> Step {
+fn followed_action(grid: &Grid, action: Matrix) -> Step {
     Step {
         operation: Operation {
             kind: Kernel::FollowedAction as u32,
-            units: action.rows.div_ceil(kernels.workgroup_size),
+            units: action.rows.div_ceil(grid.workgroup_size),
             rows: action.rows,
             output: action.offset,
             output_stride: action.stride,

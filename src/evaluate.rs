@@ -147,21 +147,21 @@ impl<'a> Stage<'a> {
         let limit = population.config.time_limit(&population.environment);
         let probe = |environments| {
             let mut activations = Allocator::default();
-            let rollout = Rollout::new(&population.networks, &population.kernels, environments, Some(seed), &mut activations);
+            let rollout = Rollout::new(&population.networks, &population.pipelines, environments, Some(seed), &mut activations);
             (rollout, activations.used)
         };
         let bytes_an_episode = 16 * u64::from(probe(1).1) * u64::from(agents);
         let environments = (ACTIVATION_BYTES / bytes_an_episode).clamp(1, u64::from(episodes)) as u32;
         let (rollout, activations) = probe(environments);
         let mut table = Vec::new();
-        let reset = rollout.reset.schedule(&mut table, &population.kernels);
-        let step = rollout.steps.schedule(&mut table, &population.kernels);
+        let reset = rollout.reset.schedule(&mut table, &population.pipelines);
+        let step = rollout.steps.schedule(&mut table, &population.pipelines);
         let (device, queue) = (&population.device, &population.queue);
         let stride = environment_stride(&population.environment);
         let fewer = "evaluate fewer agents at once";
         let each = |floats: u64, what| storage(device, what, 4 * floats * u64::from(agents), fewer);
         let vectors =
-            |vec4s: u32, what| Vectors::new(device, population.kernels.medium(), what, 16 * u64::from(vec4s) * u64::from(agents), fewer);
+            |vec4s: u32, what| Vectors::new(device, population.pipelines.medium(), what, 16 * u64::from(vec4s) * u64::from(agents), fewer);
         let buffers = RoleBuffers {
             parameters: population.memory.buffers.parameters.clone(),
             hyper_parameters: population.memory.buffers.hyper_parameters.clone(),
@@ -174,7 +174,7 @@ impl<'a> Stage<'a> {
         queue.write_buffer(&buffers.agent_states, 0, bytemuck::cast_slice(&vec![AgentState::zeroed(); agents as usize]));
         let sizes =
             Sizes { environments, activations_stride: activations, replay_capacity: 1, time_limit: limit, ..population.memory.sizes };
-        let memory = Memory::new(device, queue, &population.kernels, sizes, &table, buffers)?;
+        let memory = Memory::new(device, queue, &population.pipelines, sizes, &table, buffers)?;
         let tail = (population.environment.state_size + population.environment.action_size()) as usize;
         Ok(Self { population, memory, rollout, reset, step, environments, limit, stride: stride as usize, tail })
     }
@@ -188,7 +188,7 @@ impl<'a> Stage<'a> {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("evaluate"), timestamp_writes: None });
         pass.set_bind_group(0, &self.memory.bind_group, &[]);
         for _ in 0..times {
-            program.record(&mut pass, &self.population.kernels, &self.memory.table, self.population.config.agents);
+            program.record(&mut pass, &self.population.pipelines, &self.memory.table, self.population.config.agents);
         }
     }
 

@@ -141,7 +141,7 @@ impl Population {
         let inward = transfer(self.environment.observation_size, self.rollout.observation);
         let outward = transfer(self.environment.action_size(), self.rollout.action);
         let step = Transfer { counts_step: 1, ..Transfer::zeroed() };
-        let movers = self.kernels.movers()?;
+        let movers = self.pipelines.movers()?;
         let inside = &self.memory.buffers;
         let whole = wgpu::Buffer::as_entire_binding;
         let (sizes, states) = ((0, whole(&self.memory.uniform)), (8, whole(&inside.agent_states)));
@@ -198,7 +198,7 @@ impl Population {
         self.queue.write_buffer(&inbox, 0, bytemuck::cast_slice(rows));
         let columns = transition_stride(&self.environment);
         let transfer = Transfer { rows: count, columns, stride: columns, agent_stride: columns * count, ..Transfer::zeroed() };
-        let (movers, agents, inside) = (self.kernels.movers()?, self.config.agents, &self.memory.buffers);
+        let (movers, agents, inside) = (self.pipelines.movers()?, self.config.agents, &self.memory.buffers);
         let whole = wgpu::Buffer::as_entire_binding;
         let (sizes, states) = ((0, whole(&self.memory.uniform)), (8, whole(&inside.agent_states)));
         let pushed = [sizes.clone(), (6, whole(&inside.replay)), states.clone(), (IN, whole(&inbox))];
@@ -238,7 +238,7 @@ impl Population {
                 (7, whole(&inside.environments)),
                 (8, whole(&inside.agent_states)),
             ];
-            let end = self.kernels.movers()?.bind(&self.queue, Mover::EndEpisode, transfer, 1, &bound);
+            let end = self.pipelines.movers()?.bind(&self.queue, Mover::EndEpisode, transfer, 1, &bound);
             let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("end of an episode") });
             end.record(&mut encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes: None }));
             self.queue.submit([encoder.finish()]);

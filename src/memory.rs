@@ -1,9 +1,9 @@
 //! A population's memory on the device: the role buffers, each with a leading agent axis, and the bind groups over them.
 
 use crate::buffer::filled;
+use crate::dispatch_table::{DispatchEntry, dispatch_table, entry_binding};
 use crate::error::{Error, Result};
-use crate::kernels::Kernels;
-use crate::plan::{DispatchEntry, dispatch_table, entry_binding};
+use crate::pipelines::Pipelines;
 use crate::program::{MOST_OPERATIONS, Operation};
 use crate::vectors::Vectors;
 use bytemuck::{Pod, Zeroable};
@@ -108,7 +108,7 @@ impl Memory {
     pub fn new(
         device: &wgpu::Device,
         queue: &wgpu::Queue,
-        kernels: &Kernels,
+        pipelines: &Pipelines,
         sizes: Sizes,
         operations: &[Operation],
         buffers: RoleBuffers,
@@ -144,12 +144,12 @@ impl Memory {
         let entries: Vec<_> = (0u32..).zip(bound).map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }).collect();
         let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("memory"),
-            layout: &kernels.memory_layout,
+            layout: &pipelines.memory_layout,
             entries: &entries,
         });
         let table = device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("dispatch"),
-            layout: &kernels.dispatch_layout,
+            layout: &pipelines.dispatch_layout,
             entries: &[entry_binding(&dispatches)],
         });
         Ok(Self { sizes, buffers, bind_group, table, uniform })

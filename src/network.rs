@@ -343,7 +343,7 @@ impl Gradients {
 /// Builds the operations of the passes of one network.
 pub(crate) struct Builder<'a> {
     pub network: &'a Network,
-    pub kernels: &'a Grid,
+    pub grid: &'a Grid,
     /// From an online parameter to its target's.
     pub target_offset: u32,
     /// Where bands take the rows: what tells that one of them was not finite, so that no step may be taken.
@@ -359,7 +359,7 @@ impl Builder<'_> {
 
     /// Deals out an operation whose workgroups own whole columns.
     fn own_columns(&self, operation: &mut Operation) {
-        let deal = self.kernels.deal_columns(operation.rows, operation.columns, operation.inner);
+        let deal = self.grid.deal_columns(operation.rows, operation.columns, operation.inner);
         (operation.units, operation.strip, operation.split) = (deal.units, deal.strip, deal.split);
     }
 
@@ -374,7 +374,7 @@ impl Builder<'_> {
     fn normalise_input(&self, steps: &mut Vec<Step>, pass: Pass, activations: &Activations) {
         let (Some(norm), Some((observation, statistics))) = (self.network.input_norm, activations.input_norm) else { return };
         let columns = vec4s(self.network.observation_size);
-        let strip = columns.min(self.kernels.workgroup_size);
+        let strip = columns.min(self.grid.workgroup_size);
         let output = activations.input.window(0, columns);
         steps.push(self.normalising(
             pass,
@@ -430,7 +430,7 @@ impl Builder<'_> {
         };
         let weights = layer.weights + pass.parameters;
         let bias = layer.bias + pass.parameters;
-        let deal = self.kernels.deal(input.rows, columns, layer.inner());
+        let deal = self.grid.deal(input.rows, columns, layer.inner());
         let mut operation = Operation {
             rows: input.rows,
             inner: layer.inner(),
@@ -524,7 +524,7 @@ impl Builder<'_> {
         let input = gradients.layers[index + 1];
         let output = gradients.layers[index];
         let forward = activations.hidden[index].window(0, columns);
-        let deal = self.kernels.deal(input.rows, columns, above.columns());
+        let deal = self.grid.deal(input.rows, columns, above.columns());
         let mut operation = Operation {
             kind: Kernel::BackwardRectified as u32,
             rows: input.rows,
@@ -654,7 +654,7 @@ impl Builder<'_> {
         let layer = &self.network.layers[index];
         let input = activations.below(index).window(0, layer.inner());
         let gradient = gradients.layers[index];
-        let deal = self.kernels.deal(4 * layer.inner(), layer.columns(), input.rows);
+        let deal = self.grid.deal(4 * layer.inner(), layer.columns(), input.rows);
         let cancelled = if Self::cancels_bias(pass, layer) { flag::CANCELLED_BIAS } else { 0 };
         let mut operation = Operation {
             kind: Kernel::BackwardParameters as u32,
@@ -702,7 +702,7 @@ impl Builder<'_> {
         let input = gradients.layers[index];
         let weights = layer.weights + pass.parameters + 4 * vec4s(layer.inputs) * layer.columns();
         let columns = vec4s(self.network.action_size);
-        let deal = self.kernels.deal(input.rows, columns, layer.columns());
+        let deal = self.grid.deal(input.rows, columns, layer.columns());
         steps.push(Step {
             operation: Operation {
                 kind: Kernel::BackwardTanh as u32,

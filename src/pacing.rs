@@ -1,5 +1,6 @@
 //! How much training fits into a given time, learned from what earlier training took.
 
+use crate::cost::Cost;
 use crate::pending::Pending;
 use crate::population::Population;
 use std::collections::VecDeque;
@@ -9,63 +10,6 @@ use std::time::Duration;
 use std::time::Instant;
 #[cfg(target_family = "wasm")]
 use web_time::Instant;
-
-/// Seconds an iteration takes, by the newest measurements.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Cost {
-    /// Oldest first.
-    measured: VecDeque<Measured>,
-    learning: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Measured {
-    iterations: f64,
-    /// Of one iteration.
-    seconds: f64,
-}
-
-/// Measurements that are remembered: about a second of frames. The second dearest of 64 is passed by 3 in 100 of their like.
-const REMEMBERED: usize = 64;
-
-impl Cost {
-    /// What rollouts alone take says nothing about learning: the estimate starts anew when learning starts.
-    pub fn phase(&mut self, learning: bool) {
-        if learning != self.learning {
-            *self = Cost { learning, ..Cost::default() };
-        }
-    }
-
-    pub fn observe(&mut self, iterations: u64, seconds: f64, learning: bool) {
-        if learning != self.learning || iterations == 0 {
-            return;
-        }
-        if self.measured.len() == REMEMBERED {
-            self.measured.pop_front();
-        }
-        let iterations = iterations as f64;
-        self.measured.push_back(Measured { iterations, seconds: seconds.max(1e-7) / iterations });
-    }
-
-    /// The second dearest: a single measurement that is far off may be chance, two are not.
-    fn dear(&self) -> Option<f64> {
-        let mut seconds: Vec<f64> = self.measured.iter().map(|measured| measured.seconds).collect();
-        seconds.sort_by(f64::total_cmp);
-        let dear = seconds.get(seconds.len().saturating_sub(2))?;
-        // dearer by far than most: that was not the iterations, and fewer of them would not have helped
-        Some(dear.min(4.0 * seconds[seconds.len() / 2]))
-    }
-
-    /// Iterations (with a fraction) that fit into `budget`, if they turn out dear.
-    pub fn fitting(&self, budget: Duration) -> f64 {
-        let (Some(dear), Some(last)) = (self.dear(), self.measured.back()) else { return 1.0 };
-        // dearer than ever: believe it until the next measurement tells whether it was chance
-        let fitting = budget.as_secs_f64() / dear.max(last.seconds);
-        let largest = self.measured.iter().fold(0.0, |largest, measured| measured.iterations.max(largest));
-        // what few iterations took says little about very many
-        fitting.min(2.0 * largest)
-    }
-}
 
 /// How much a frame trains.
 #[derive(Debug, Default)]
@@ -84,7 +28,7 @@ impl Allowance {
         }
         // where only the newest measurement says that none fits, this is a whole one: the next frame finds out. So it is where
         // there is one only: a driver that compiles when it first runs has made it dear
-        let dear = self.cost.dear().filter(|_| self.cost.measured.len() > 1);
+        let dear = self.cost.dear().filter(|_| self.cost.measurements() > 1);
         self.saved += dear.map_or(1.0, |dear| (budget.as_secs_f64() / dear).min(1.0));
         let iterations = u64::from(self.saved >= 1.0).min(most);
         // never save up more than one iteration: a pause must not be followed by a burst
@@ -457,16 +401,5 @@ mod tests {
         let spent = frames(200, |frame, iterations| iterations * if frame < 50 { 1e-3 } else { 0.1e-3 });
         assert!(used(&spent[50..90]) < 0.2, "one good frame is no promise");
         assert!(used(&spent[120..]) > 0.9, "{spent:?}");
-    }
-
-    #[test]
-    fn the_start_of_learning_begins_anew() {
-        let mut cost = Cost::default();
-        cost.observe(100, 1e-3, false);
-        assert_eq!(cost.fitting(BUDGET), 200.0, "no more than twice as many as were measured");
-        cost.phase(true);
-        assert_eq!(cost.fitting(BUDGET), 1.0);
-        cost.observe(100, 1e-3, false);
-        assert_eq!(cost.fitting(BUDGET), 1.0, "a rollout that comes back late");
     }
 }

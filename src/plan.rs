@@ -1,12 +1,11 @@
 //! How a population's iterations reach the device: a dispatch a level of its programs, or whole iterations in one.
 
-use crate::buffer::filled;
 use crate::config::{BatchNorm, Config};
+use crate::dispatch_table::{DispatchEntry, dispatch_table, entry_binding};
 use crate::error::{Error, Result};
-use crate::kernels::{Dealing, Grid, Kernels, Tile};
+use crate::kernels::{Dealing, Grid, Tile};
+use crate::pipelines::Pipelines;
 use crate::program::Program;
-use bytemuck::{Pod, Zeroable};
-use std::num::NonZeroU64;
 use std::ops::Range;
 
 /// How iterations are executed. Every plan computes the same updates, in the order of the algorithm, to rounding.
@@ -67,21 +66,6 @@ const FUSED_INVOCATIONS: u32 = 256;
 /// Most iterations, as a power of two, that one dispatch runs.
 const LONGEST: u32 = 8;
 
-/// Twin of `struct Dispatch` in `shaders/shared/bindings.wgsl`.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Default, PartialEq, Pod, Zeroable)]
-#[allow(missing_docs)]
-pub(crate) struct DispatchEntry {
-    pub first: u32,
-    pub operations: u32,
-    pub learn_first: u32,
-    pub learn_operations: u32,
-    pub iterations: u32,
-    pub simulates: u32,
-    pub updates: u32,
-    pub reserved: u32,
-}
-
 /// What an iteration consists of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Iteration {
@@ -106,7 +90,7 @@ impl Iterator {
     pub fn new(
         device: &wgpu::Device,
         queue: &wgpu::Queue,
-        kernels: &Kernels,
+        pipelines: &Pipelines,
         rollout: &Program,
         learn: &Program,
         kinds: Vec<Iteration>,
@@ -114,14 +98,14 @@ impl Iterator {
         // where the host simulates, no iteration runs the rollout
         let simulates = kinds.iter().any(|kind| kind.simulates);
         let dispatches = rollout.dispatches.iter().filter(|_| simulates).chain(&learn.dispatches);
-        let pipeline = kernels.iterating_pipeline(dispatches.flat_map(|dispatch| dispatch.kinds.iter()).collect());
+        let pipeline = pipelines.iterating_pipeline(dispatches.flat_map(|dispatch| dispatch.kinds.iter()).collect());
         let entries = entries(&kinds, rollout.operations(), learn.operations());
         let (buffer, stride) = dispatch_table(device, queue, &entries);
         // Mesa's software driver silently ends the loops of a dispatch that have taken 65,535 iterations all together
         let longest = if device.adapter_info().device_type == wgpu::DeviceType::Cpu { 0 } else { LONGEST };
         let table = device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("iterations"),
-            layout: &kernels.dispatch_layout,
+            layout: &pipelines.dispatch_layout,
             entries: &[entry_binding(&buffer)],
         });
         Self { pipeline, table, kinds, stride, longest }
@@ -157,27 +141,6 @@ fn entries(kinds: &[Iteration], rollout: Range<u32>, learn: Range<u32>) -> Vec<D
         reserved: 0,
     };
     kinds.iter().flat_map(|kind| (0..=LONGEST).map(move |power| entry(kind, power))).collect()
-}
-
-/// Bytes between two entries of a table of dispatches on `device`.
-pub(crate) fn dispatch_stride(device: &wgpu::Device) -> u32 {
-    device.limits().min_uniform_buffer_offset_alignment.max(size_of::<DispatchEntry>() as u32)
-}
-
-/// A uniform buffer of entries, one of which a dispatch binds by its dynamic offset.
-pub(crate) fn dispatch_table(device: &wgpu::Device, queue: &wgpu::Queue, entries: &[DispatchEntry]) -> (wgpu::Buffer, u32) {
-    let stride = dispatch_stride(device);
-    let mut bytes = vec![0u8; stride as usize * entries.len()];
-    for (place, entry) in bytes.chunks_mut(stride as usize).zip(entries) {
-        place[..size_of::<DispatchEntry>()].copy_from_slice(bytemuck::bytes_of(entry));
-    }
-    (filled(device, queue, "dispatches", wgpu::BufferUsages::UNIFORM, &bytes), stride)
-}
-
-/// The binding of such a buffer.
-pub(crate) fn entry_binding(buffer: &wgpu::Buffer) -> wgpu::BindGroupEntry<'_> {
-    let size = NonZeroU64::new(size_of::<DispatchEntry>() as u64);
-    wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset: 0, size }) }
 }
 
 /// The plan that was asked for, or the layered one, on GPUs specialised: the fastest wherever all were measured

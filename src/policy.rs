@@ -5,9 +5,10 @@ use crate::ddpg::Networks;
 use crate::error::{Error, Result};
 use crate::fault::guarded;
 use crate::hyper_parameters::RawHyperParameters;
-use crate::kernels::Kernels;
+use crate::kernels::Grid;
 use crate::memory::{AgentState, Memory, RoleBuffers, Sizes};
 use crate::network::{Activations, Allocator, Builder, Mode, Pass, vec4s};
+use crate::pipelines::Pipelines;
 use crate::population::Population;
 use crate::program::{Matrix, Program, Steps};
 use crate::transfer::{IN, Move, Mover, OUT, Transfer};
@@ -63,7 +64,7 @@ pub struct Rows<'a> {
 pub struct Policy {
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
-    kernels: Arc<Kernels>,
+    pipelines: Arc<Pipelines>,
     pub(crate) networks: Networks,
     pub(crate) parameters: Vectors,
     /// vec4s before the agent's own parameters.
@@ -89,7 +90,7 @@ pub struct Policy {
 /// ```
 #[derive(Debug)]
 pub struct Inference {
-    kernels: Arc<Kernels>,
+    pipelines: Arc<Pipelines>,
     memory: Memory,
     program: Program,
     /// One an amount of rows that fits the activations.
@@ -109,7 +110,7 @@ impl Population {
         Ok(Policy {
             device: self.device.clone(),
             queue: self.queue.clone(),
-            kernels: self.kernels.clone(),
+            pipelines: self.pipelines.clone(),
             networks: self.networks.clone(),
             parameters: self.memory.buffers.parameters.clone(),
             first: agent * self.memory.sizes.parameters_stride,
@@ -135,7 +136,7 @@ impl Policy {
         config: &crate::Config,
         parameters: &[f32],
     ) -> Result<Self> {
-        let grid = crate::kernels::Grid::of(crate::Tile::best(device), 1);
+        let grid = Grid::of(crate::Tile::best(device), 1);
         Ok(Self {
             device: device.clone(),
             queue: queue.clone(),
@@ -147,7 +148,7 @@ impl Policy {
                 parameters,
                 "use smaller networks",
             )?,
-            kernels: Arc::new(Kernels::new(device, environment, grid)?),
+            pipelines: Arc::new(Pipelines::new(device, environment, grid)?),
             networks: Networks::new(config, environment),
             first: 0,
             epsilon: config.batch_norm_epsilon,
@@ -204,7 +205,7 @@ impl Policy {
         let (device, queue) = (&self.device, &self.queue);
         let mut rows = count;
         let (pass, layout) = loop {
-            let pass = ForwardPass::new(&self.networks, &self.kernels, rows, self.first);
+            let pass = ForwardPass::new(&self.networks, &self.pipelines, rows, self.first);
             let units = pass.steps.0.iter().map(|step| step.operation.units).max().unwrap_or_default();
             let bytes = 16 * u64::from(pass.length);
             if rows == 1 || (bytes <= ACTIVATION_BYTES && units <= device.limits().max_compute_workgroups_per_dimension) {
@@ -213,9 +214,9 @@ impl Policy {
             rows = rows.div_ceil(2);
         };
         let mut table = Vec::new();
-        let program = pass.steps.schedule(&mut table, &self.kernels);
-        program.prepare(&self.kernels);
-        let (smaller, medium) = ("use smaller networks", self.kernels.medium());
+        let program = pass.steps.schedule(&mut table, &self.pipelines);
+        program.prepare(&self.pipelines);
+        let (smaller, medium) = ("use smaller networks", self.pipelines.medium());
         let unused = |what: &str| storage(device, what, 16, smaller);
         let buffers = RoleBuffers {
             parameters: self.parameters.clone(),
@@ -235,8 +236,8 @@ impl Policy {
             normalisation_epsilon: self.epsilon,
             ..Sizes::zeroed()
         };
-        let memory = Memory::new(device, queue, &self.kernels, sizes, &table, buffers)?;
-        let movers = self.kernels.movers()?;
+        let memory = Memory::new(device, queue, &self.pipelines, sizes, &table, buffers)?;
+        let movers = self.pipelines.movers()?;
         let inside = || (5, memory.buffers.activations.binding());
         let between = |matrix: Matrix, outside: Rows<'_>, columns, first: u32| Transfer {
             rows: rows.min(count - first),
@@ -258,7 +259,7 @@ impl Policy {
                 )
             })
             .collect();
-        Ok(Inference { kernels: self.kernels.clone(), memory, program, moves })
+        Ok(Inference { pipelines: self.pipelines.clone(), memory, program, moves })
     }
 }
 
@@ -274,7 +275,7 @@ pub(crate) struct ForwardPass {
 
 impl ForwardPass {
     /// `first` counts the vec4s before the agent's parameters.
-    fn new(networks: &Networks, kernels: &Kernels, rows: u32, first: u32) -> Self {
+    fn new(networks: &Networks, grid: &Grid, rows: u32, first: u32) -> Self {
         let mut actor = networks.actor.clone();
         actor.bounds += first;
         let mut memory = Allocator::default();
@@ -282,7 +283,7 @@ impl ForwardPass {
         let activations = Activations::new(&actor, observation, &mut memory);
         let pass = Pass { parameters: first, mode: Mode::Inference, flags: 0 };
         let mut steps = Vec::new();
-        Builder { network: &actor, kernels, target_offset: networks.length, verdict: None }.forward(&mut steps, pass, &activations, None);
+        Builder { network: &actor, grid, target_offset: networks.length, verdict: None }.forward(&mut steps, pass, &activations, None);
         Self { observation, action: activations.output, length: memory.used, steps: Steps(steps) }
     }
 }
@@ -327,7 +328,7 @@ impl Inference {
         for (gather, scatter) in &self.moves {
             gather.record(pass);
             pass.set_bind_group(0, &self.memory.bind_group, &[]);
-            self.program.record(pass, &self.kernels, &self.memory.table, 1);
+            self.program.record(pass, &self.pipelines, &self.memory.table, 1);
             scatter.record(pass);
         }
     }

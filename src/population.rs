@@ -9,10 +9,11 @@ use crate::error::{Error, Result};
 use crate::fault::guarded;
 use crate::host::HostMemory;
 use crate::hyper_parameters::HyperParameters;
-use crate::kernels::{Dealing, Grid, Kernel, Kernels, Tile};
+use crate::kernels::{Dealing, Grid, Kernel, Tile};
 use crate::measure::{Logged, replace_logged};
 use crate::memory::{AgentState, EPISODE_LOG, Memory, RoleBuffers, Sizes, option};
 use crate::network::Allocator;
+use crate::pipelines::Pipelines;
 use crate::plan::{self, Iteration, Iterator, Plan};
 use crate::program::{Access, Operation, Program, Step, Steps};
 use crate::random::Philox;
@@ -45,7 +46,7 @@ pub struct Population {
     pub(crate) config: Config,
     pub(crate) environment: Environment,
     pub(crate) hyper_parameters: Vec<HyperParameters>,
-    pub(crate) kernels: Arc<Kernels>,
+    pub(crate) pipelines: Arc<Pipelines>,
     pub(crate) networks: Networks,
     #[cfg_attr(not(test), expect(dead_code, reason = "the tests compare every stage of an update"))]
     pub(crate) update: Update,
@@ -190,31 +191,31 @@ impl Population {
         let networks = Networks::new(config, environment);
         let plan = plan::choose(device, options.plan, options.tile)?;
         let grid = plan.grid(device, options.tile, options.dealing, config);
-        let kernels = Arc::new(Kernels::new(device, environment, grid)?);
+        let pipelines = Arc::new(Pipelines::new(device, environment, grid)?);
         let Layout { update, rollout, activations, mut programs, table } = Layout::new(config, &networks, &grid);
         // in every plan, environments on the host need the actor alone
         for program in [&programs.reset, &programs.clear_measurements, &programs.actor] {
-            program.prepare(&kernels);
+            program.prepare(&pipelines);
         }
         match plan {
-            Plan::Layered => [&programs.rollout, &programs.learn].into_iter().for_each(|program| program.prepare(&kernels)),
-            Plan::Specialised => Program::specialise([&mut programs.rollout, &mut programs.learn], &kernels, &table)?,
+            Plan::Layered => [&programs.rollout, &programs.learn].into_iter().for_each(|program| program.prepare(&pipelines)),
+            Plan::Specialised => Program::specialise([&mut programs.rollout, &mut programs.learn], &pipelines, &table)?,
             Plan::Fused => {}
         }
         let iterator = (plan == Plan::Fused).then(|| {
             let kinds = iterations(config, environment);
-            Iterator::new(device, queue, &kernels, &programs.rollout, &programs.learn, kinds)
+            Iterator::new(device, queue, &pipelines, &programs.rollout, &programs.learn, kinds)
         });
         let sizes = sizes(config, environment, &networks, activations, options);
-        let buffers = allocate(device, queue, &kernels, config, &sizes, &hyper_parameters)?;
-        let memory = Memory::new(device, queue, &kernels, sizes, &table, buffers)?;
+        let buffers = allocate(device, queue, &pipelines, config, &sizes, &hyper_parameters)?;
+        let memory = Memory::new(device, queue, &pipelines, sizes, &table, buffers)?;
         let mut population = Self {
             device: device.clone(),
             queue: queue.clone(),
             config: config.clone(),
             environment: environment.clone(),
             hyper_parameters,
-            kernels,
+            pipelines,
             networks,
             update,
             rollout,
@@ -321,7 +322,7 @@ impl Population {
     }
 
     fn record(&self, program: &Program, pass: &mut wgpu::ComputePass<'_>) {
-        program.record(pass, &self.kernels, &self.memory.table, self.config.agents);
+        program.record(pass, &self.pipelines, &self.memory.table, self.config.agents);
     }
 
     /// Records the actor's forward pass over the observations of every environment.
@@ -473,7 +474,7 @@ impl Population {
 
     /// How its products are tiled.
     pub fn tile(&self) -> Tile {
-        self.kernels.tile
+        self.pipelines.tile
     }
 
     /// The settings.
@@ -563,7 +564,7 @@ pub(crate) fn sizes(config: &Config, environment: &Environment, networks: &Netwo
 fn allocate(
     device: &wgpu::Device,
     queue: &wgpu::Queue,
-    kernels: &Kernels,
+    pipelines: &Pipelines,
     config: &Config,
     sizes: &Sizes,
     hyper_parameters: &[HyperParameters],
@@ -577,7 +578,7 @@ fn allocate(
     let replay = format!("use a replay_capacity of at most {most}, or fewer agents");
     let replay_bytes = agents * transition * u64::from(config.replay_capacity);
     let raw: Vec<_> = hyper_parameters.iter().map(HyperParameters::raw).collect();
-    let vectors = |what: &str, each, remedy| Vectors::new(device, kernels.medium(), &with(what), of(each, 16), remedy);
+    let vectors = |what: &str, each, remedy| Vectors::new(device, pipelines.medium(), &with(what), of(each, 16), remedy);
     Ok(RoleBuffers {
         replay: storage(device, &with(&format!("a replay ring of {} transitions", config.replay_capacity)), replay_bytes, &replay)?,
         parameters: vectors("the parameters", sizes.parameters_stride, smaller)?,
@@ -593,7 +594,7 @@ fn allocate(
         hyper_parameters: Vectors::filled(
             device,
             queue,
-            (kernels.medium(), Content::Words),
+            (pipelines.medium(), Content::Words),
             &with("the hyper-parameters"),
             &raw,
             "use fewer agents",

@@ -70,7 +70,7 @@ impl Population {
         let seconds = stopwatch.time_blocking(|pass| {
             pass.set_bind_group(0, &self.memory.bind_group, &[]);
             for _ in 0..repeats {
-                alone.record(pass, &self.kernels, &self.memory.table, self.config.agents);
+                alone.record(pass, &self.pipelines, &self.memory.table, self.config.agents);
             }
         })?;
         let agents = f64::from(self.config.agents);

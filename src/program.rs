@@ -3,7 +3,8 @@
 
 use crate::bands;
 use crate::error::Result;
-use crate::kernels::{Grid, Kernel, Kernels, Kinds};
+use crate::kernels::{Grid, Kernel, Kinds};
+use crate::pipelines::Pipelines;
 use crate::specialised;
 use bytemuck::{Pod, Zeroable};
 use std::ops::Range;
@@ -350,9 +351,9 @@ impl Program {
     }
 
     /// Compiles what the program needs, so that recording it never waits for a compiler.
-    pub fn prepare(&self, kernels: &Kernels) {
+    pub fn prepare(&self, pipelines: &Pipelines) {
         for dispatch in &self.dispatches {
-            kernels.pipeline(dispatch.kinds, dispatch.is_banded);
+            pipelines.pipeline(dispatch.kinds, dispatch.is_banded);
         }
     }
 
@@ -360,9 +361,9 @@ impl Program {
     ///
     /// # Errors
     /// [`Error::Gpu`](crate::Error::Gpu) with what the device reports.
-    pub fn specialise<const N: usize>(programs: [&mut Program; N], kernels: &Kernels, table: &[Operation]) -> Result<()> {
+    pub fn specialise<const N: usize>(programs: [&mut Program; N], pipelines: &Pipelines, table: &[Operation]) -> Result<()> {
         let dispatches: Vec<&mut Dispatch> = programs.into_iter().flat_map(|program| &mut program.dispatches).collect();
-        let pipelines = specialised::pipelines(kernels, &dispatches, table)?;
+        let pipelines = specialised::compile_all(pipelines, &dispatches, table)?;
         for (dispatch, pipeline) in dispatches.into_iter().zip(pipelines) {
             dispatch.specialised = Some(pipeline);
         }
@@ -370,18 +371,18 @@ impl Program {
     }
 
     /// Records the program into `pass`, whose bind group 0 is already the population's.
-    pub fn record(&self, pass: &mut wgpu::ComputePass<'_>, kernels: &Kernels, table: &wgpu::BindGroup, agents: u32) {
+    pub fn record(&self, pass: &mut wgpu::ComputePass<'_>, pipelines: &Pipelines, table: &wgpu::BindGroup, agents: u32) {
         for dispatch in &self.dispatches {
             match &dispatch.specialised {
                 Some(pipeline) => pass.set_pipeline(pipeline),
                 None => {
-                    pass.set_pipeline(&kernels.pipeline(dispatch.kinds, dispatch.is_banded));
-                    pass.set_bind_group(1, table, &[dispatch.first * kernels.dispatch_alignment]);
+                    pass.set_pipeline(&pipelines.pipeline(dispatch.kinds, dispatch.is_banded));
+                    pass.set_bind_group(1, table, &[dispatch.first * pipelines.dispatch_alignment]);
                 }
             }
             let (units, operations) = dispatch.workgroups;
             // as their entry points have it
-            let (x, y) = if kernels.tile.mixes_kinds() { (units, operations) } else { (operations, units) };
+            let (x, y) = if pipelines.tile.mixes_kinds() { (units, operations) } else { (operations, units) };
             pass.dispatch_workgroups(x, y, agents);
         }
     }

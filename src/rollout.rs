@@ -17,14 +17,14 @@ pub(crate) struct Rollout {
 
 impl Rollout {
     /// `evaluation` is the seed of the starting states where nothing is explored or stored.
-    pub fn new(networks: &Networks, kernels: &Grid, environments: u32, evaluation: Option<u32>, memory: &mut Allocator) -> Self {
+    pub fn new(networks: &Networks, grid: &Grid, environments: u32, evaluation: Option<u32>, memory: &mut Allocator) -> Self {
         let actor = &networks.actor;
         let observation = memory.matrix(environments, vec4s(actor.observation_size));
         let activations = Activations::new(actor, observation, memory);
         let action = activations.output;
         let pass = Pass { parameters: 0, mode: Mode::Inference, flags: 0 };
         let mut steps = Vec::new();
-        Builder { network: actor, kernels, target_offset: networks.length, verdict: None }.forward(&mut steps, pass, &activations, None);
+        Builder { network: actor, grid, target_offset: networks.length, verdict: None }.forward(&mut steps, pass, &activations, None);
         let operation = Operation {
             units: 1,
             flags: if evaluation.is_some() { flag::EVALUATION } else { 0 },
@@ -44,11 +44,7 @@ impl Rollout {
             writes: vec![observation.access(), Access::Agent],
         });
         let reset = Step {
-            operation: Operation {
-                kind: Kernel::ResetEnvironments as u32,
-                units: environments.div_ceil(kernels.workgroup_size),
-                ..operation
-            },
+            operation: Operation { kind: Kernel::ResetEnvironments as u32, units: environments.div_ceil(grid.workgroup_size), ..operation },
             reads: vec![],
             writes: vec![observation.access(), Access::Agent],
         };

@@ -2,10 +2,10 @@
 
 use crate::buffer::{filled, read_blocking, storage, wait_blocking};
 use crate::contract;
+use crate::cost::Cost;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::fault::guarded;
-use crate::pacing::Cost;
 use crate::shader;
 use bytemuck::{Pod, Zeroable};
 use std::time::{Duration, Instant};

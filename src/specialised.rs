@@ -4,7 +4,8 @@
 
 use crate::error::Result;
 use crate::fault::guarded;
-use crate::kernels::{Kernel, Kernels, Kinds};
+use crate::kernels::{Kernel, Kinds};
+use crate::pipelines::Pipelines;
 use crate::program::{Dispatch, Operation, flag};
 use crate::shader;
 #[cfg(not(target_family = "wasm"))]
@@ -19,8 +20,8 @@ pub(crate) const ENTRY_POINT: &str = "specialised";
 ///
 /// # Errors
 /// [`Error::Gpu`](crate::Error::Gpu) with what the device reports.
-pub(crate) fn pipelines(kernels: &Kernels, dispatches: &[&mut Dispatch], table: &[Operation]) -> Result<Vec<wgpu::ComputePipeline>> {
-    let compile = |dispatch: &Dispatch| guarded(kernels.device(), || Ok(pipeline(kernels, dispatch, table)));
+pub(crate) fn compile_all(pipelines: &Pipelines, dispatches: &[&mut Dispatch], table: &[Operation]) -> Result<Vec<wgpu::ComputePipeline>> {
+    let compile = |dispatch: &Dispatch| guarded(pipelines.device(), || Ok(pipeline(pipelines, dispatch, table)));
     #[cfg(target_family = "wasm")]
     return dispatches.iter().map(|dispatch| compile(dispatch)).collect();
     #[cfg(not(target_family = "wasm"))]
@@ -52,9 +53,9 @@ fn on_all_processors<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Syn
 }
 
 /// The pipeline of a dispatch whose operations lie in `table`, where a dispatch takes every kind.
-pub(crate) fn pipeline(kernels: &Kernels, dispatch: &Dispatch, table: &[Operation]) -> wgpu::ComputePipeline {
-    let (source, kinds) = module(kernels.source(), kernels.workgroup_size, dispatch, table);
-    kernels.compile_specialised(ENTRY_POINT, kinds, source)
+pub(crate) fn pipeline(pipelines: &Pipelines, dispatch: &Dispatch, table: &[Operation]) -> wgpu::ComputePipeline {
+    let (source, kinds) = module(pipelines.source(), pipelines.workgroup_size, dispatch, table);
+    pipelines.compile_specialised(ENTRY_POINT, kinds, source)
 }
 
 /// The module of a dispatch, out of the `source` of all kernels, and its kinds.

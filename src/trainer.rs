@@ -2,12 +2,12 @@
 
 use crate::buffer::{read_blocking, wait_blocking};
 use crate::config::Config;
+use crate::cost::Cost;
 use crate::environment::Environment;
 use crate::error::Result;
 use crate::hyper_parameters::HyperParameters;
-use crate::measure::measurements;
+use crate::measure::{Measurements, measurements};
 use crate::memory::AgentState;
-use crate::pacing::Cost;
 use crate::population::Population;
 use std::time::{Duration, Instant};
 
@@ -44,137 +44,6 @@ const LARGEST_PART: u64 = 8;
 fn part(whole: u64, done: u64) -> u64 {
     // recording takes somewhat more than half as long as running: while half of what was submitted is recorded, the device is busy
     (whole.div_ceil(FIRST_PART) + done / 2).min(whole.div_ceil(LARGEST_PART)).min(whole - done)
-}
-
-/// Why and when an agent stopped learning.
-///
-/// ```no_run
-/// # let gpu = ddpg_wgpu::Gpu::open_blocking(None)?;
-/// # let mut trainer = ddpg_wgpu::Trainer::new(&gpu.device, &gpu.queue, &ddpg_wgpu::Environment::pendulum_v1(), &Default::default())?;
-/// trainer.advance_blocking(1000)?;
-/// if let Some(halted) = trainer.measure_blocking()?[0].halted {
-///     println!("agent 0 {halted}");
-/// }
-/// # Ok::<(), ddpg_wgpu::Error>(())
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[non_exhaustive]
-pub struct Halted {
-    /// The update (from 1) that would have spoiled the parameters; those before it are kept.
-    pub update: u32,
-    /// What was found.
-    pub reason: HaltReason,
-}
-
-/// What made an agent stop.
-///
-/// ```no_run
-/// # let gpu = ddpg_wgpu::Gpu::open_blocking(None)?;
-/// # let mut trainer = ddpg_wgpu::Trainer::new(&gpu.device, &gpu.queue, &ddpg_wgpu::Environment::pendulum_v1(), &Default::default())?;
-/// use ddpg_wgpu::HaltReason;
-/// trainer.advance_blocking(1000)?;
-/// let stopped = trainer.measure_blocking()?[0].halted;
-/// if stopped.is_some_and(|halted| halted.reason == HaltReason::Environment) {
-///     println!("the environment gave NaN or infinity");
-/// }
-/// # Ok::<(), ddpg_wgpu::Error>(())
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
-#[non_exhaustive]
-pub enum HaltReason {
-    /// The critic's loss was NaN or infinite.
-    Loss,
-    /// A gradient of the critic was.
-    CriticGradient,
-    /// A gradient of the actor was.
-    ActorGradient,
-    /// The environment returned a reward or observation that was.
-    Environment,
-}
-
-impl std::fmt::Display for Halted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let what = match self.reason {
-            HaltReason::Loss => "the critic's loss became NaN or infinite",
-            HaltReason::CriticGradient => "a gradient of the critic became NaN or infinite",
-            HaltReason::ActorGradient => "a gradient of the actor became NaN or infinite",
-            HaltReason::Environment => "the environment returned NaN or infinity",
-        };
-        write!(f, "stopped at update {}: {what}", self.update)
-    }
-}
-
-/// One finished training episode.
-///
-/// ```no_run
-/// # let gpu = ddpg_wgpu::Gpu::open_blocking(None)?;
-/// # let mut trainer = ddpg_wgpu::Trainer::new(&gpu.device, &gpu.queue, &ddpg_wgpu::Environment::pendulum_v1(), &Default::default())?;
-/// trainer.advance_blocking(1000)?;
-/// for episode in &trainer.measure_blocking()?[0].episodes {
-///     println!("{}: {:.1} in {} steps", episode.number, episode.episode_return, episode.length);
-/// }
-/// # Ok::<(), ddpg_wgpu::Error>(())
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq)]
-#[non_exhaustive]
-pub struct Episode {
-    /// Its number, from 0, over all environments of the agent.
-    pub number: u32,
-    /// Sum of its rewards.
-    pub episode_return: f32,
-    /// Its steps.
-    pub length: u32,
-    /// Mean, over the updates since an earlier step ended an episode of the agent, of the minibatch's largest Q(s, a); 0
-    /// where there was no update. (The seed's Qmax, but for its divisor: the seed divides by one less than the length.)
-    pub maximum_value: f32,
-    /// Updates the agent had taken when it ended.
-    pub updates: u32,
-    /// Environment steps the agent had taken when it ended, over all its environments.
-    pub steps: u64,
-}
-
-/// Averages over the updates since the last measurement, and the episodes that ended.
-///
-/// ```no_run
-/// # let gpu = ddpg_wgpu::Gpu::open_blocking(None)?;
-/// # let mut trainer = ddpg_wgpu::Trainer::new(&gpu.device, &gpu.queue, &ddpg_wgpu::Environment::pendulum_v1(), &Default::default())?;
-/// trainer.advance_blocking(1000)?;
-/// for measured in trainer.measure_blocking()? {
-///     println!("agent {}: {} updates, critic loss {:?}", measured.agent, measured.updates, measured.critic_loss);
-/// }
-/// # Ok::<(), ddpg_wgpu::Error>(())
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct Measurements {
-    /// The agent's number.
-    pub agent: u32,
-    /// Its seed.
-    pub seed: u64,
-    /// Steps it has taken, over all its environments.
-    pub steps: u64,
-    /// Updates it has taken.
-    pub updates: u32,
-    /// Transitions in its replay ring.
-    pub replay_length: u32,
-    /// Mean squared TD error; `None` before the first update.
-    pub critic_loss: Option<f32>,
-    /// −mean Q(s, μ(s)).
-    pub actor_loss: Option<f32>,
-    /// Mean Q(s, a).
-    pub value: Option<f32>,
-    /// Largest Q(s, a).
-    pub value_maximum: Option<f32>,
-    /// Mean |y − Q|.
-    pub absolute_td_error: Option<f32>,
-    /// Share of the policy's actions within 1 % of their bounds.
-    pub saturated: Option<f32>,
-    /// Episodes that ended since the last measurement: the last 64 of them at most.
-    pub episodes: Vec<Episode>,
-    /// Whether and why the agent has stopped.
-    pub halted: Option<Halted>,
 }
 
 impl Trainer {
@@ -300,17 +169,6 @@ impl Trainer {
         let bytes = size_of::<AgentState>() as u64 * u64::from(population.config.agents);
         read_blocking(&population.device, &population.queue, &population.memory.buffers.agent_states, 0..bytes)
     }
-}
-
-pub(crate) fn halted(state: &AgentState) -> Option<Halted> {
-    let reason = match state.halted {
-        0 => return None,
-        1 => HaltReason::Loss,
-        2 => HaltReason::CriticGradient,
-        3 => HaltReason::ActorGradient,
-        _ => HaltReason::Environment,
-    };
-    Some(Halted { update: state.halted_at, reason })
 }
 
 #[cfg(test)]

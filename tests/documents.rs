@@ -1,6 +1,6 @@
 //! What the documents name is there: files, functions, constants, settings and flags.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -56,6 +56,13 @@ fn is_name(name: &str) -> bool {
 
 const DOCUMENTS: [&str; 6] =
     ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/from-the-seed-to-the-shader.md", "docs/embedding.md", "benches/README.md"];
+
+/// The library's modules that only tests have, by their declarations in `text`.
+fn modules_of_tests(text: &str) -> BTreeSet<String> {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let declared = |line: &str| Some(line.rsplit_once("mod ")?.1.strip_suffix(';')?.to_owned());
+    lines.windows(2).filter(|pair| pair[0] == "#[cfg(test)]").filter_map(|pair| declared(pair[1])).collect()
+}
 
 #[test]
 fn every_file_that_a_document_names_is_there() {
@@ -129,4 +136,57 @@ fn every_flag_that_a_document_names_is_known_to_the_program() {
             assert!(known, "{document} names --{flag}, which the program does not have");
         }
     }
+}
+
+/// What `text` names behind `crate::`, alone or in braces; tests and comments apart.
+fn names_of_the_crate(text: &str) -> BTreeSet<&str> {
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+    lines
+        .flat_map(|line| line.split("crate::").skip(1))
+        .flat_map(|rest| match rest.strip_prefix('{') {
+            Some(several) => several.split('}').next().unwrap_or_default().split(',').map(str::trim).collect(),
+            None => vec![rest],
+        })
+        .filter_map(|name| name.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next())
+        .collect()
+}
+
+#[test]
+fn no_file_knows_one_of_a_layer_above_it() {
+    let library = read("src/lib.rs");
+    let exported =
+        library.lines().filter_map(|line| line.strip_prefix("pub use ")).filter_map(|line| line.trim_end_matches(';').split_once("::"));
+    let module_of: BTreeMap<&str, &str> =
+        exported.flat_map(|(module, names)| names.trim_matches(['{', '}']).split(',').map(move |name| (name.trim(), module))).collect();
+    let architecture = read("ARCHITECTURE.md");
+    let table = architecture.split("| layer | files | knows |").nth(1).expect("the table of layers");
+    let mut layers: BTreeMap<String, usize> = BTreeMap::new();
+    for (layer, row) in table.lines().skip(2).take_while(|line| line.starts_with('|')).enumerate() {
+        let files = row.split('|').nth(2).unwrap_or_default();
+        for (name, _) in quoted(files).into_iter().filter(|(name, _)| !name.starts_with("shaders/")) {
+            let module = name.trim_start_matches("src/").trim_end_matches(".rs").trim_end_matches('/').to_owned();
+            layers.insert(module, layer);
+        }
+    }
+    let mut sources = Vec::new();
+    files(&root().join("src"), &mut sources);
+    let of_tests: BTreeSet<String> = sources.iter().flat_map(|path| modules_of_tests(&read(path))).collect();
+    let mut known = 0;
+    for path in &sources {
+        let inside = path.strip_prefix(root().join("src")).expect("it is in src").with_extension("");
+        let parts: Vec<String> = inside.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+        if parts[0] == "bin" || ["lib", "guide"].contains(&&*parts[0]) || parts.iter().any(|part| of_tests.contains(part)) {
+            continue;
+        }
+        let own = layers.get(&parts[0]).unwrap_or_else(|| panic!("{} is in no layer of ARCHITECTURE.md", path.display()));
+        let text = read(path);
+        for name in names_of_the_crate(&text) {
+            let module = module_of.get(name).copied().unwrap_or(name);
+            let Some(other) = layers.get(module) else { continue };
+            known += 1;
+            assert!(other <= own, "{} knows {module}, which is of a layer above it (ARCHITECTURE.md)", path.display());
+        }
+    }
+    assert!(known > 150, "only {known} names were found");
 }

@@ -3,11 +3,11 @@
 use super::{BIAS_CORRECTION, Contents, Counters, OBSERVATIONS, REPLAY, SLOTS, Snapshot, Values, moment_tensors, parameter_tensors};
 use crate::buffer::Source;
 use crate::error::{Error, Result};
-use crate::measure::replace_logged;
+use crate::measure::{halted, replace_logged};
 use crate::memory::AgentState;
 use crate::pending::Pending;
 use crate::population::Population;
-use crate::trainer::{Trainer, halted};
+use crate::trainer::Trainer;
 use bytemuck::Zeroable;
 
 impl Trainer {

@@ -78,7 +78,7 @@ impl Trial {
             // the rollout alone: nothing is learned here
             let mut pass = self.population.begin(&mut encoder);
             let [(rollout, _), _] = self.population.named_programs();
-            rollout.record(&mut pass, &self.population.kernels, &self.population.memory.table, 1);
+            rollout.record(&mut pass, &self.population.pipelines, &self.population.memory.table, 1);
         }
         self.gpu.queue.submit([encoder.finish()]);
         wait_blocking(&self.gpu.device).expect("the device works");

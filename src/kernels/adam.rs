@@ -96,7 +96,7 @@ mod tests {
 
     fn backward(fixture: &Fixture, rig: &crate::kernels::harness::Rig) -> Vec<Step> {
         let mut steps = Vec::new();
-        fixture.builder(&rig.kernels).backward_parameters(&mut steps, learning(0), &fixture.activations, &fixture.gradients);
+        fixture.builder(&rig.pipelines).backward_parameters(&mut steps, learning(0), &fixture.activations, &fixture.gradients);
         steps
     }
 

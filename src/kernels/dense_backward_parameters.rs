@@ -56,7 +56,7 @@ mod tests {
             for (rows, inputs, columns) in shapes() {
                 let mut fixture = recording(&Shape::dense(Role::Critic, rows, inputs, &[(columns, 0, false)]));
                 let mut steps = Vec::new();
-                fixture.builder(&rig.kernels).backward_parameters(&mut steps, learning(0), &fixture.activations, &fixture.gradients);
+                fixture.builder(&rig.pipelines).backward_parameters(&mut steps, learning(0), &fixture.activations, &fixture.gradients);
                 let operation = steps[0].operation;
                 assert_eq!((steps.len(), operation.kind), (1, Kernel::BackwardParameters as u32));
                 let drawn: Vec<_> = (0..AGENTS)
@@ -91,7 +91,7 @@ mod tests {
                 let mut fixture = recording(&shape);
                 let mut steps = Vec::new();
                 let pass = learning(flag::MINIBATCH_ROWS);
-                fixture.builder(&rig.kernels).backward_parameters(&mut steps, pass, &fixture.activations, &fixture.gradients);
+                fixture.builder(&rig.pipelines).backward_parameters(&mut steps, pass, &fixture.activations, &fixture.gradients);
                 let step = steps.swap_remove(0);
                 let operation = step.operation;
                 assert_ne!(operation.flags & flag::CANCELLED_BIAS, 0, "a norm follows");
@@ -128,7 +128,7 @@ mod tests {
                 let mut fixture = recording(&Shape::dense(Role::Critic, rows, inputs, &[(hidden, 0, false), (columns, 0, false)]));
                 let weights: Vec<_> = (0..AGENTS).map(|agent| fixture.tensor(agent, 0, "output.weight")).collect();
                 let mut steps = Vec::new();
-                let builder = fixture.builder(&rig.kernels);
+                let builder = fixture.builder(&rig.pipelines);
                 builder.backward_hidden(&mut steps, learning(0), &fixture.activations, &fixture.gradients, 0, false);
                 builder.backward_parameters(&mut steps, learning(0), &fixture.activations, &fixture.gradients);
                 let (down, first, last) = (steps[0].operation, steps[1].operation, steps[2].operation);

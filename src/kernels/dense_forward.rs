@@ -63,7 +63,7 @@ mod tests {
     /// The step of layer 0 as the builder writes it.
     fn first_layer(fixture: &Fixture, rig: &Rig, pass: Pass) -> Step {
         let mut steps = Vec::new();
-        fixture.builder(&rig.kernels).forward(&mut steps, pass, &fixture.activations, None);
+        fixture.builder(&rig.pipelines).forward(&mut steps, pass, &fixture.activations, None);
         steps.swap_remove(0)
     }
 

@@ -8,8 +8,9 @@ use crate::buffer::{Source, filled, read_blocking};
 use crate::config::{Config, Statistics};
 use crate::gpu::Gpu;
 use crate::hyper_parameters::HyperParameters;
-use crate::kernels::{Grid, Kernels, Tile};
+use crate::kernels::{Grid, Tile};
 use crate::memory::{AgentState, Memory, RoleBuffers, Sizes};
+use crate::pipelines::Pipelines;
 use crate::program::{Access, Operation, Step, Steps};
 use crate::random::Philox;
 use crate::vectors::{Content, Vectors};
@@ -45,7 +46,7 @@ pub(crate) fn all_limits() -> &'static Gpu {
 pub(crate) struct Rig {
     pub name: &'static str,
     pub gpu: &'static Gpu,
-    pub kernels: Arc<Kernels>,
+    pub pipelines: Arc<Pipelines>,
 }
 
 /// The portable tile on a device with the default limits, and every other tile that the adapter runs.
@@ -66,18 +67,18 @@ pub(crate) fn rig(environment: &Environment) -> Rig {
 }
 
 fn compiled(name: &'static str, gpu: &'static Gpu, environment: &Environment, tile: Tile) -> Rig {
-    type Cache = Mutex<HashMap<(&'static str, String), Arc<OnceLock<Arc<Kernels>>>>>;
+    type Cache = Mutex<HashMap<(&'static str, String), Arc<OnceLock<Arc<Pipelines>>>>>;
     static CACHE: OnceLock<Cache> = OnceLock::new();
     let cell = {
         let mut cache = CACHE.get_or_init(Default::default).lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(cache.entry((name, environment.name.to_string())).or_default())
     };
-    let kernels = cell.get_or_init(|| {
+    let pipelines = cell.get_or_init(|| {
         let agents = if name.ends_with("many agents") { 1024 } else { 1 };
         let grid = Grid::of(tile, agents).with_bands(gpu.device.limits().max_compute_workgroup_storage_size);
-        Arc::new(Kernels::new(&gpu.device, environment, grid).unwrap_or_else(|error| panic!("{}: {error}", environment.name)))
+        Arc::new(Pipelines::new(&gpu.device, environment, grid).unwrap_or_else(|error| panic!("{}: {error}", environment.name)))
     });
-    Rig { name, gpu, kernels: Arc::clone(kernels) }
+    Rig { name, gpu, pipelines: Arc::clone(pipelines) }
 }
 
 /// A population's memory on the host, agent after agent as on the device.
@@ -139,7 +140,7 @@ impl Contents {
         let before = self.clone();
         let (device, queue) = (&rig.gpu.device, &rig.gpu.queue);
         let mut table = Vec::new();
-        let program = Steps(steps.to_vec()).schedule(&mut table, &rig.kernels);
+        let program = Steps(steps.to_vec()).schedule(&mut table, &rig.pipelines);
         let raw: Vec<_> = self.hyper_parameters.iter().map(HyperParameters::raw).collect();
         let buffers = RoleBuffers {
             parameters: vectors(rig, Content::Floats, &self.parameters),
@@ -150,13 +151,13 @@ impl Contents {
             environments: buffer(rig, &self.environments),
             agent_states: buffer(rig, &self.states),
         };
-        let memory = Memory::new(device, queue, &rig.kernels, self.sizes, &table, buffers).expect("few operations");
+        let memory = Memory::new(device, queue, &rig.pipelines, self.sizes, &table, buffers).expect("few operations");
         let mut encoder = device.create_command_encoder(&Default::default());
         {
             let mut pass = encoder.begin_compute_pass(&Default::default());
             pass.set_bind_group(0, &memory.bind_group, &[]);
             for _ in 0..times {
-                program.record(&mut pass, &rig.kernels, &memory.table, self.sizes.agents);
+                program.record(&mut pass, &rig.pipelines, &memory.table, self.sizes.agents);
             }
         }
         queue.submit([encoder.finish()]);
@@ -222,7 +223,7 @@ fn buffer<T: Pod>(rig: &Rig, data: &[T]) -> wgpu::Buffer {
 }
 
 fn vectors<T: Pod>(rig: &Rig, content: Content, data: &[T]) -> Vectors {
-    let held = Vectors::filled(&rig.gpu.device, &rig.gpu.queue, (rig.kernels.medium(), content), "test", data, "");
+    let held = Vectors::filled(&rig.gpu.device, &rig.gpu.queue, (rig.pipelines.medium(), content), "test", data, "");
     held.unwrap_or_else(|error| panic!("{}: {error}", rig.name))
 }
 

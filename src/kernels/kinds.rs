@@ -69,7 +69,7 @@ impl Kernel {
     ];
 
     /// The kinds that only networks with batch norm have.
-    pub(super) const BATCH_NORM: &'static [Kernel] = &[
+    pub const BATCH_NORM: &'static [Kernel] = &[
         Kernel::NormaliseInput,
         Kernel::ForwardNormalised,
         Kernel::ForwardInference,
@@ -161,17 +161,17 @@ impl Kinds {
     }
 
     /// With all that differ from one of them in little.
-    pub(super) fn with_families(self) -> Self {
+    pub fn with_families(self) -> Self {
         self.iter().flat_map(Kernel::family).copied().collect()
     }
 
     /// Whether one of them calls what an environment's author wrote.
-    pub(super) fn run_the_environment(self) -> bool {
+    pub fn run_the_environment(self) -> bool {
         self.iter().any(|kernel| matches!(kernel, Kernel::ResetEnvironments | Kernel::StepEnvironments))
     }
 
     /// With all of batch norm's where there is one of them.
-    pub(super) fn with_batch_norm(self) -> Self {
+    pub fn with_batch_norm(self) -> Self {
         let normalises = self.iter().any(|kernel| Kernel::BATCH_NORM.contains(&kernel));
         self.iter().chain(Kernel::BATCH_NORM.iter().copied().filter(|_| normalises)).collect()
     }

@@ -1,11 +1,12 @@
 //! The WGSL's structs, constants and bindings against their twins in Rust.
 
-use super::{Kernel, Tile, memory_binding_types};
+use super::{Kernel, Tile};
+use crate::dispatch_table::DispatchEntry;
 use crate::environment::Environment;
 use crate::hyper_parameters::RawHyperParameters;
 use crate::memory::{AgentState, EPISODE_LOG, Sizes, option};
 use crate::network::Role;
-use crate::plan::DispatchEntry;
+use crate::pipelines::memory_binding_types;
 use crate::program::{MOST_OPERATIONS, NOWHERE, Operation, flag};
 use crate::shader;
 use crate::simulation;

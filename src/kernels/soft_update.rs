@@ -37,7 +37,7 @@ mod tests {
                     .collect();
                 let operation = Operation {
                     kind: Kernel::SoftUpdate as u32,
-                    units: columns.div_ceil(rig.kernels.workgroup_size),
+                    units: columns.div_ceil(rig.pipelines.workgroup_size),
                     columns,
                     weights: first,
                     extra: blend.to_bits(),

@@ -35,9 +35,9 @@ impl World {
     /// Nothing has been reset yet; every actor's output is zero.
     pub fn new(rig: Rig, environment: &Environment, config: &Config) -> Self {
         let networks = Networks::new(config, environment);
-        let update = Update::new(config, &networks, &rig.kernels);
+        let update = Update::new(config, &networks, &rig.pipelines);
         let mut memory = Allocator { used: update.length };
-        let rollout = Rollout::new(&networks, &rig.kernels, config.environments, None, &mut memory);
+        let rollout = Rollout::new(&networks, &rig.pipelines, config.environments, None, &mut memory);
         let sizes = population::sizes(config, environment, &networks, memory.used, Options::default());
         let mut contents = Contents::of_sizes(sizes, config);
         contents.activations.fill(0.0);

@@ -39,7 +39,7 @@ fn statistics(operation: &Operation) -> [Place; 2] {
 
 fn step_of(fixture: &Fixture, rig: &Rig, pass: Pass, kernel: Kernel) -> Step {
     let mut steps = Vec::new();
-    fixture.builder(&rig.kernels).forward(&mut steps, pass, &fixture.activations, None);
+    fixture.builder(&rig.pipelines).forward(&mut steps, pass, &fixture.activations, None);
     steps.swap_remove(steps.iter().position(|step| step.operation.kind == kernel as u32).expect("the pass normalises"))
 }
 
@@ -211,7 +211,7 @@ fn compare_backward(rig: &Rig, shape: &Shape, pass: Pass, sampled: u32, train: b
         (state.rows, state.updates, state.bias_correction1, state.bias_correction2) = (sampled, 1, 0.1, 0.001);
     }
     let mut steps = Vec::new();
-    let builder = fixture.builder(&rig.kernels);
+    let builder = fixture.builder(&rig.pipelines);
     if shape.input_norm {
         builder.backward_parameters(&mut steps, pass, &fixture.activations, &fixture.gradients);
         steps.truncate(1);
@@ -332,7 +332,7 @@ fn the_state_inputs_shift_is_cancelled_only_where_the_minibatch_normalises_after
         let fixture = Fixture::new(&on_the_input(3, 3, following));
         let mut steps = Vec::new();
         let pass = Pass { parameters: 0, mode, flags: 0 };
-        fixture.builder(&rig.kernels).backward_parameters(&mut steps, pass, &fixture.activations, &fixture.gradients);
+        fixture.builder(&rig.pipelines).backward_parameters(&mut steps, pass, &fixture.activations, &fixture.gradients);
         steps[0].operation.flags & flag::CANCELLED_BIAS != 0
     };
     assert!(flags(LayerNorm::Yes, learning(0).mode));

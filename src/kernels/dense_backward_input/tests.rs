@@ -19,7 +19,7 @@ fn through_a_rectified_layer_at_every_size() {
             let shape = Shape::dense(Role::Critic, rows, 3, &[(columns, 0, false), (above, 0, false)]);
             let mut fixture = Fixture::new(&shape);
             let mut steps = Vec::new();
-            fixture.builder(&rig.kernels).backward_hidden(&mut steps, learning(0), &fixture.activations, &fixture.gradients, 0, false);
+            fixture.builder(&rig.pipelines).backward_hidden(&mut steps, learning(0), &fixture.activations, &fixture.gradients, 0, false);
             let operation = steps[0].operation;
             assert_eq!((steps.len(), operation.kind), (1, Kernel::BackwardRectified as u32));
             let drawn: Vec<_> = (0..AGENTS)
@@ -49,7 +49,7 @@ fn the_action_gradient_and_on_through_the_scaled_tanh() {
             let shape = Shape::dense(Role::Critic, rows, 7, &[(9, 0, false), (above, actions, false), (1, 0, false)]);
             let mut fixture = Fixture::new(&shape);
             let mut steps = Vec::new();
-            fixture.builder(&rig.kernels).backward_action(
+            fixture.builder(&rig.pipelines).backward_action(
                 &mut steps,
                 learning(flag::MINIBATCH_ROWS),
                 &fixture.activations,
