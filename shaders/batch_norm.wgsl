@@ -71,13 +71,16 @@ fn normalise_columns(operation: Operation, agent: u32, lane: u32, first: u32, co
     let scale = load_parameter(norm);
     let shift = load_parameter(norm + operation.columns);
 
+    let runs = (operation.flags & RUNNING_STATISTICS) != 0u;
+    let follows = (operation.flags & UPDATE_RUNNING) != 0u;
     var mean = vec4f();
     var inverse = vec4f();
-    if (operation.flags & RUNNING_STATISTICS) != 0u {
+    if runs {
         // the products hold no bias, the running mean does
         mean = load_parameter(norm + 2u * operation.columns) - operation_bias(operation, weights, column);
         inverse = inverse_deviation(load_parameter(norm + 3u * operation.columns));
-    } else {
+    }
+    if !runs || follows {
         var sum = vec4f();
         if owns {
             sum = x;
@@ -85,19 +88,23 @@ fn normalise_columns(operation: Operation, agent: u32, lane: u32, first: u32, co
                 sum += load_activation(source + r * operation.normalised_stride);
             }
         }
-        mean = add_chunks(sum, lane, columns, chunks) * count;
+        let batch_mean = add_chunks(sum, lane, columns, chunks) * count;
         var squares = vec4f();
         if owns {
-            squares = (x - mean) * (x - mean);
+            squares = (x - batch_mean) * (x - batch_mean);
             for (var r = chunk + chunks; r < rows; r += chunks) {
-                let deviation = load_activation(source + r * operation.normalised_stride) - mean;
+                let deviation = load_activation(source + r * operation.normalised_stride) - batch_mean;
                 squares = fma(deviation, deviation, squares);
             }
         }
         let variance = add_chunks(squares, lane, columns, chunks) * count;
-        inverse = inverse_deviation(variance);
-        if chunk == 0u && (operation.flags & UPDATE_RUNNING) != 0u {
-            follow_statistics(operation, agent, column, mean, variance);
+        if !runs {
+            mean = batch_mean;
+            inverse = inverse_deviation(variance);
+        }
+        // every lane has read the running statistics before the sums met: now they may follow
+        if chunk == 0u && follows {
+            follow_statistics(operation, agent, column, batch_mean, variance);
         }
     }
     if chunk == 0u {

@@ -405,15 +405,14 @@ impl Builder<'_> {
     fn normalising(&self, pass: Pass, mut operation: Operation, mut reads: Vec<Access>, mut writes: Vec<Access>) -> Step {
         let norm = operation.norm..operation.norm + 4 * operation.columns;
         reads.push(Access::Parameters(norm.clone()));
-        match pass.mode {
-            Mode::Inference | Mode::Learning { statistics: Statistics::Running, .. } => operation.flags |= flag::RUNNING_STATISTICS,
-            Mode::Learning { statistics: Statistics::Batch, update_running: false } => {}
-            Mode::Learning { statistics: Statistics::Batch, update_running: true } => {
-                operation.flags |= flag::UPDATE_RUNNING;
-                // the target network's copy included
-                writes.extend(self.trained(norm.start + 2 * operation.columns..norm.end));
-                reads.push(Access::Agent);
-            }
+        if matches!(pass.mode, Mode::Inference | Mode::Learning { statistics: Statistics::Running, .. }) {
+            operation.flags |= flag::RUNNING_STATISTICS;
+        }
+        if matches!(pass.mode, Mode::Learning { update_running: true, .. }) {
+            operation.flags |= flag::UPDATE_RUNNING;
+            // the target network's copy included
+            writes.extend(self.trained(norm.start + 2 * operation.columns..norm.end));
+            reads.push(Access::Agent);
         }
         Step { operation, reads, writes }
     }

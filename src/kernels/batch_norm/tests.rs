@@ -27,8 +27,8 @@ fn running_statistics() -> Mode {
     Mode::Learning { statistics: config::Statistics::Running, update_running: false }
 }
 
-fn following(flags: u32) -> Pass {
-    Pass { parameters: 0, mode: Mode::Learning { statistics: config::Statistics::Batch, update_running: true }, flags }
+fn following(statistics: config::Statistics, flags: u32) -> Pass {
+    Pass { parameters: 0, mode: Mode::Learning { statistics, update_running: true }, flags }
 }
 
 /// Where an operation keeps the mean and the inverse standard deviation of its pass, whole vec4s.
@@ -76,7 +76,7 @@ fn compare_forward(rig: &Rig, shape: &Shape, pass: Pass, sampled: u32) {
             (dense_forward::reference(x, &weights, &bias), bias, most.collect::<Vec<_>>())
         };
         let of_the_minibatch = reference_statistics(&z, columns as usize);
-        let running = pass.mode == running_statistics();
+        let running = matches!(pass.mode, Mode::Learning { statistics: config::Statistics::Running, .. });
         let used =
             if running { Statistics { mean: running_mean.clone(), variance: running_variance.clone() } } else { of_the_minibatch.clone() };
         let expected = reference(&z, &used, scale, shift, EPSILON);
@@ -108,7 +108,7 @@ fn compare_forward(rig: &Rig, shape: &Shape, pass: Pass, sampled: u32) {
         for (c, (actual, expected)) in inverse.iter().zip(&expected.inverse_deviation).enumerate() {
             assert_close(&[*actual], &[*expected], 1e-5 + 3.0 * rounding[c], 0.0, &format!("{what}: inverse deviation of column {c}"));
         }
-        let follows = pass.mode == following(0).mode;
+        let follows = matches!(pass.mode, Mode::Learning { update_running: true, .. });
         let decay = f64::from(fixture.contents.sizes.normalisation_decay);
         let expected_running =
             |running: &[f64], batch: &[f64]| if follows { reference_running(running, batch, decay) } else { running.to_vec() };
@@ -143,7 +143,7 @@ enum LayerNorm {
 fn hidden_layers_learn_with_the_minibatch_and_the_running_statistics_follow() {
     for rig in rigs(&Environment::pendulum_v1()) {
         for (rows, inputs, columns) in shapes() {
-            compare_forward(&rig, &hidden(rows, inputs, columns), following(0), rows);
+            compare_forward(&rig, &hidden(rows, inputs, columns), following(config::Statistics::Batch, 0), rows);
         }
     }
 }
@@ -154,7 +154,9 @@ fn hidden_layers_of_partial_minibatches_targets_and_running_statistics() {
         for (rows, sampled, inputs, columns) in [(64, 63, 5, 65), (64, 1, 3, 4), (65, 33, 64, 257), (8, 2, 4, 1), (31, 31, 63, 63)] {
             let shape = hidden(rows, inputs, columns);
             let target = Fixture::new(&shape).contents.sizes.target_offset;
-            compare_forward(&rig, &shape, following(flag::MINIBATCH_ROWS), sampled);
+            for statistics in [config::Statistics::Batch, config::Statistics::Running] {
+                compare_forward(&rig, &shape, following(statistics, flag::MINIBATCH_ROWS), sampled);
+            }
             compare_forward(&rig, &shape, Pass { parameters: target, ..learning(flag::MINIBATCH_ROWS) }, sampled);
             compare_forward(&rig, &shape, Pass { mode: running_statistics(), ..learning(flag::MINIBATCH_ROWS) }, sampled);
             let running = Pass { parameters: target, mode: running_statistics(), flags: flag::MINIBATCH_ROWS };
@@ -170,7 +172,8 @@ fn the_state_input_is_normalised_too() {
             let shape = on_the_input(rows, inputs, LayerNorm::No);
             let target = Fixture::new(&shape).contents.sizes.target_offset;
             for pass in [
-                following(flag::MINIBATCH_ROWS),
+                following(config::Statistics::Batch, flag::MINIBATCH_ROWS),
+                following(config::Statistics::Running, flag::MINIBATCH_ROWS),
                 learning(flag::MINIBATCH_ROWS),
                 Pass { parameters: target, ..learning(flag::MINIBATCH_ROWS) },
                 Pass { mode: running_statistics(), ..learning(flag::MINIBATCH_ROWS) },
