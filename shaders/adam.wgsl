@@ -75,7 +75,7 @@ fn adam_step(operation: Operation, agent: u32) -> AdamStep {
     var step: AdamStep;
     step.agent = agent;
     step.network = network;
-    step.halted = agent_states[agent].halted != 0u || is_refused(operation, agent);
+    step.halted = !learns(agent) || is_refused(operation, agent);
     step.record = (sizes.flags & RECORD_GRADIENTS) != 0u && network != COMPATIBLE;
     step.plain = (sizes.flags & GRADIENT_DESCENT) != 0u || network == COMPATIBLE;
     step.blends = (sizes.flags & NO_TARGETS) == 0u;

@@ -300,7 +300,9 @@ fn temporal_difference_band(operation: Operation, band: Band, lane: u32) {
         let next_value = sh_band[operation.local_forward + row * operation.forward_stride].x;
         let difference = temporal_difference_of(sh_band[operation.weights + row], value, next_value, band.gamma);
         activations[slice + operation.statistics + band.first + row] = difference;
-        if !is_finite(difference.w * difference.w) || !is_finite(value) {
+        // nor may their sums overflow, which are taken beside the steps
+        let rows = f32(band.rows);
+        if !is_finite(difference.w * difference.w * rows) || !is_finite(value * rows) {
             activations[slice + operation.extra] = vec4f(1.0);
         }
         keep(operation, band, row, 0u, value_gradient(operation, difference.w, 1.0 / f32(band.rows)));

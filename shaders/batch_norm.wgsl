@@ -130,7 +130,7 @@ fn normalised(x: vec4f, mean: vec4f, inverse: vec4f, scale: vec4f, shift: vec4f,
 
 // The running statistics of a column, online and, by copy, of the target network.
 fn follow_statistics(operation: Operation, agent: u32, column: u32, mean: vec4f, variance: vec4f) {
-    if agent_states[agent].halted != 0u || !all_finite(variance) {
+    if !learns(agent) || !all_finite(variance) {
         return;
     }
     let weights = agent * sizes.parameters_stride;

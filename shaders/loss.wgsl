@@ -71,7 +71,7 @@ fn add_difference(sums: vec4f, td_error: f32, value: f32) -> vec4f {
 // `totals`: sums of squared TD errors, values and absolute TD errors, and the largest value. Unless they are not finite,
 // the update begins here.
 fn measure_critic(agent: u32, totals: vec4f, count: f32, lane: u32) {
-    if lane == 0u && agent_states[agent].halted == 0u {
+    if lane == 0u && learns(agent) {
         if !is_finite(totals.x) || !is_finite(totals.y) {
             halt(agent, HALTED_LOSS, agent_states[agent].updates + 1u);
         } else {
@@ -101,7 +101,7 @@ fn critic_loss(operation: Operation, agent: u32, lane: u32) {
         sums = add_difference(sums, td_error, load_activation(slice + operation.input + r * operation.input_stride).x);
     }
     let totals = reduce_workgroup(sums, lane);
-    if lane == 0u && agent_states[agent].halted == 0u {
+    if lane == 0u && learns(agent) {
         if is_refused(operation, agent) || !is_finite(totals.x) || !is_finite(totals.y) {
             halt(agent, HALTED_LOSS, agent_states[agent].updates + 1u);
         } else {
@@ -114,7 +114,7 @@ fn begin_if_learning(operation: Operation, agent: u32, lane: u32) {
     if lane == 0u {
         // nothing is wrong with the next minibatch so far
         store_activation(agent * sizes.activations_stride + operation.extra, vec4f());
-        if agent_states[agent].halted == 0u {
+        if learns(agent) {
             begin_update(agent);
         }
     }
@@ -163,7 +163,7 @@ fn actor_loss(operation: Operation, agent: u32, lane: u32) {
         sums += vec4f(value, saturated, 0.0, 0.0);
     }
     let totals = reduce_workgroup(sums, lane);
-    if lane == 0u && agent_states[agent].halted == 0u {
+    if lane == 0u && learns(agent) {
         agent_states[agent].actor_loss -= totals.x * count;
         agent_states[agent].saturated += totals.y * count / f32(sizes.action_size);
     }

@@ -203,8 +203,9 @@ fn log_episodes(operation: Operation, agent: u32) {
         let length = environments[tail + FINISHED_LENGTH];
         if length > 0.0 {
             let episode = agent_states[agent].episodes;
-            agent_states[agent].log[episode % EPISODE_LOG] = vec4f(environments[tail + FINISHED_RETURN], length, maximum_value, f32(updates));
+            agent_states[agent].log[episode % EPISODE_LOG] = vec4f(environments[tail + FINISHED_RETURN], length, maximum_value, 0.0);
             agent_states[agent].log_steps[episode % EPISODE_LOG] = agent_states[agent].steps + 1u;
+            agent_states[agent].log_updates[episode % EPISODE_LOG] = updates;
             agent_states[agent].episodes = episode + 1u;
             environments[tail + FINISHED_LENGTH] = 0.0;
         }

@@ -143,8 +143,9 @@ fn end_episode() {
     let taken = updates - agent_states[agent].episode_began;
     let maximum_value = select(0.0, agent_states[agent].episode_maximum_value / f32(max(taken, 1u)), taken > 0u);
     let episode = agent_states[agent].episodes;
-    agent_states[agent].log[episode % EPISODE_LOG] = vec4f(transfer.episode_return, transfer.episode_length, maximum_value, f32(updates));
+    agent_states[agent].log[episode % EPISODE_LOG] = vec4f(transfer.episode_return, transfer.episode_length, maximum_value, 0.0);
     agent_states[agent].log_steps[episode % EPISODE_LOG] = agent_states[agent].steps;
+    agent_states[agent].log_updates[episode % EPISODE_LOG] = updates;
     agent_states[agent].episodes = episode + 1u;
     agent_states[agent].episode_maximum_value = 0.0;
     agent_states[agent].episode_began = updates;

@@ -1,6 +1,7 @@
 //! Every number a training run depends on, the three presets, and the checks that refuse impossible ones.
 
 use crate::error::{Error, Result};
+use crate::hyper_parameters::HyperParameters;
 
 /// Which deterministic policy gradient.
 ///
@@ -593,66 +594,28 @@ impl Config {
                 self.learning_starts, self.replay_capacity
             )
         })?;
-        let unit = [
-            ("gamma", self.gamma, "0 to 1"),
-            ("tau", self.tau, "0 to 1"),
-            ("initial_blend", self.initial_blend, "0 to 1"),
-            ("batch_norm_decay", self.batch_norm_decay, "0 to 1"),
-        ];
-        for (name, value, range) in unit {
-            check((0.0..=1.0).contains(&value), || format!("{name} is {value}; it must lie in {range}"))?;
-        }
+        let unit = [("initial_blend", self.initial_blend), ("batch_norm_decay", self.batch_norm_decay)];
+        unit.into_iter().try_for_each(|(name, value)| within_unit(name, value))?;
         let not_negative = [
-            ("actor_learning_rate", self.actor_learning_rate),
-            ("critic_learning_rate", self.critic_learning_rate),
-            ("compatible_learning_rate", self.compatible_learning_rate),
-            ("actor_weight_decay", self.actor_weight_decay),
-            ("critic_weight_decay", self.critic_weight_decay),
             ("output_initialization", self.output_initialization),
             ("basis_weights", self.basis_weights),
             ("basis_biases", self.basis_biases),
         ];
-        for (name, value) in not_negative {
-            check(value >= 0.0 && value.is_finite(), || format!("{name} is {value}; it must be finite and not negative"))?;
-        }
-        for (name, value) in [("batch_norm_epsilon", self.batch_norm_epsilon), ("adam_epsilon", self.adam_epsilon)] {
-            check(value > 0.0 && value.is_finite(), || format!("{name} is {value}; it must be finite and above 0"))?;
-        }
-        for (name, value) in [("adam_beta1", self.adam_beta1), ("adam_beta2", self.adam_beta2)] {
-            check((0.0..1.0).contains(&value), || format!("{name} is {value}; it must lie in 0 to 1, 1 excluded"))?;
-        }
-        if let TargetUpdate::Hard(every) = self.target_update {
-            check(every > 0, || "target_update is every 0 updates; it must be at least every 1".into())?;
-        }
+        not_negative.into_iter().try_for_each(|(name, value)| not_below_zero(name, value))?;
+        above_zero("batch_norm_epsilon", self.batch_norm_epsilon)?;
+        // a row alone is its own mean, whatever it is
+        let normalises = self.batch_norm != BatchNorm::None && self.online_statistics == Statistics::Batch;
+        check(!normalises || self.minibatch_rows() > 1, || {
+            "batch_size is 1, but batch norm takes the statistics of a minibatch, which needs 2 rows at least: use a larger batch_size, \
+             or batch_norm none"
+                .into()
+        })?;
         if let Initialization::TruncatedNormal(deviation) = self.hidden_initialization {
             check(deviation > 0.0 && deviation.is_finite(), || {
                 format!("hidden_initialization has a standard deviation of {deviation}; it must be finite and above 0")
             })?;
         }
-        self.validate_noise()
-    }
-
-    fn validate_noise(&self) -> Result<()> {
-        let noise = match self.exploration {
-            Exploration::None => vec![],
-            Exploration::Gaussian { sigma } => vec![("exploration sigma", sigma)],
-            Exploration::DecayingOffset { initial } | Exploration::DecayingGaussian { initial } => vec![("exploration initial", initial)],
-            Exploration::OrnsteinUhlenbeck { sigma, theta, dt, start } => {
-                check(start.is_finite(), || format!("exploration start is {start}; it must be finite"))?;
-                vec![("exploration sigma", sigma), ("exploration theta", theta), ("exploration dt", dt)]
-            }
-        };
-        for (name, value) in noise {
-            check(value >= 0.0 && value.is_finite(), || format!("{name} is {value}; it must be finite and not negative"))?;
-        }
-        let (factor, span) = match self.noise_schedule {
-            NoiseSchedule::Constant => return Ok(()),
-            NoiseSchedule::Linear { last, steps } => (("noise_schedule last", last), ("noise_schedule steps", steps)),
-            NoiseSchedule::Exponential { least, half_life } => (("noise_schedule least", least), ("noise_schedule half_life", half_life)),
-        };
-        let ((name, factor), (span_name, span)) = (factor, span);
-        check(factor >= 0.0 && factor.is_finite(), || format!("{name} is {factor}; it must be finite and not negative"))?;
-        check(span > 0.0 && span.is_finite(), || format!("{span_name} is {span}; it must be finite and above 0"))
+        HyperParameters::of_agent(self, 0).validate()
     }
 }
 
@@ -680,6 +643,18 @@ fn of_2014(paper: Config) -> Config {
     }
 }
 
-fn check(holds: bool, message: impl FnOnce() -> String) -> Result<()> {
+pub(crate) fn check(holds: bool, message: impl FnOnce() -> String) -> Result<()> {
     if holds { Ok(()) } else { Err(Error::config(message())) }
+}
+
+pub(crate) fn within_unit(name: &str, value: f32) -> Result<()> {
+    check((0.0..=1.0).contains(&value), || format!("{name} is {value}; it must lie in 0 to 1"))
+}
+
+pub(crate) fn not_below_zero(name: &str, value: f32) -> Result<()> {
+    check(value >= 0.0 && value.is_finite(), || format!("{name} is {value}; it must be finite and not negative"))
+}
+
+pub(crate) fn above_zero(name: &str, value: f32) -> Result<()> {
+    check(value > 0.0 && value.is_finite(), || format!("{name} is {value}; it must be finite and above 0"))
 }

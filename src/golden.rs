@@ -146,7 +146,7 @@ impl<'a> Replayed<'a> {
         let options = Options { record_gradients: true, ..options };
         let population = Population::with_options(&gpu.device, &gpu.queue, &environment(case), &config, hyper_parameters, options)
             .unwrap_or_else(|error| panic!("{}: {error}", case.name));
-        let replayed = Self { population, case, label: format!("{} with {options:?}", case.name) };
+        let mut replayed = Self { population, case, label: format!("{} with {options:?}", case.name) };
         replayed.write_initial();
         replayed
     }
@@ -162,7 +162,7 @@ impl<'a> Replayed<'a> {
         ]
     }
 
-    fn write_initial(&self) {
+    fn write_initial(&mut self) {
         let bytes = 32 * u64::from(self.population.networks.length);
         let mut parameters: Vec<f32> = self.read(&self.population.memory.buffers.parameters, 0, bytes);
         for (name, network, half) in self.networks() {
@@ -185,6 +185,8 @@ impl<'a> Replayed<'a> {
             0,
             bytemuck::cast_slice(&[state; AGENTS as usize]),
         );
+        let held = u64::from(self.case.batch);
+        self.population.continue_from(held, 0, held);
     }
 
     fn update(&mut self, recorded: &Recorded) {

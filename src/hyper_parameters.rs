@@ -1,6 +1,7 @@
 //! What may differ from agent to agent of one population.
 
-use crate::config::{Config, Exploration, NoiseSchedule, TargetUpdate};
+use crate::config::{Config, Exploration, NoiseSchedule, TargetUpdate, above_zero, check, not_below_zero, within_unit};
+use crate::error::Result;
 use bytemuck::{Pod, Zeroable};
 
 /// One agent's own settings. A population of `n` agents has `n` of these; sizes of networks, batches and buffers are
@@ -79,6 +80,52 @@ impl HyperParameters {
     /// The settings of every agent of `config`, in order.
     pub fn of_population(config: &Config) -> Vec<Self> {
         (0..config.agents).map(|agent| Self::of_agent(config, agent)).collect()
+    }
+
+    /// Refuses what cannot work.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) naming the setting, its value and what would be right.
+    pub fn validate(&self) -> Result<()> {
+        within_unit("gamma", self.gamma)?;
+        within_unit("tau", self.tau)?;
+        let not_negative = [
+            ("actor_learning_rate", self.actor_learning_rate),
+            ("critic_learning_rate", self.critic_learning_rate),
+            ("compatible_learning_rate", self.compatible_learning_rate),
+            ("actor_weight_decay", self.actor_weight_decay),
+            ("critic_weight_decay", self.critic_weight_decay),
+        ];
+        not_negative.into_iter().try_for_each(|(name, value)| not_below_zero(name, value))?;
+        above_zero("adam_epsilon", self.adam_epsilon)?;
+        for (name, value) in [("adam_beta1", self.adam_beta1), ("adam_beta2", self.adam_beta2)] {
+            check((0.0..1.0).contains(&value), || format!("{name} is {value}; it must lie in 0 to 1, 1 excluded"))?;
+        }
+        if let TargetUpdate::Hard(every) = self.target_update {
+            check(every > 0, || "target_update is every 0 updates; it must be at least every 1".into())?;
+        }
+        self.validate_noise()
+    }
+
+    fn validate_noise(&self) -> Result<()> {
+        let noise = match self.exploration {
+            Exploration::None => vec![],
+            Exploration::Gaussian { sigma } => vec![("exploration sigma", sigma)],
+            Exploration::DecayingOffset { initial } | Exploration::DecayingGaussian { initial } => vec![("exploration initial", initial)],
+            Exploration::OrnsteinUhlenbeck { sigma, theta, dt, start } => {
+                check(start.is_finite(), || format!("exploration start is {start}; it must be finite"))?;
+                vec![("exploration sigma", sigma), ("exploration theta", theta), ("exploration dt", dt)]
+            }
+        };
+        noise.into_iter().try_for_each(|(name, value)| not_below_zero(name, value))?;
+        let (factor, span) = match self.noise_schedule {
+            NoiseSchedule::Constant => return Ok(()),
+            NoiseSchedule::Linear { last, steps } => (("noise_schedule last", last), ("noise_schedule steps", steps)),
+            NoiseSchedule::Exponential { least, half_life } => (("noise_schedule least", least), ("noise_schedule half_life", half_life)),
+        };
+        let ((name, factor), (span_name, span)) = (factor, span);
+        not_below_zero(name, factor)?;
+        above_zero(span_name, span)
     }
 
     pub(crate) fn raw(&self) -> RawHyperParameters {

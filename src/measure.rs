@@ -22,7 +22,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Halted {
-    /// The update (from 1) that would have spoiled the parameters; those before it are kept.
+    /// The update (from 1) that would have spoiled the parameters. For a loss that was not finite nothing of it was taken. For a
+    /// gradient only the parameters stay that it would have spoiled, and those whose gradients come later; all are finite.
     pub update: u32,
     /// What was found.
     pub reason: HaltReason,
@@ -114,7 +115,7 @@ pub struct Measurements {
     pub agent: u32,
     /// Its seed.
     pub seed: u64,
-    /// Steps it has taken, over all its environments.
+    /// Steps it has taken, over all its environments; they are counted on while an agent that has stopped waits.
     pub steps: u64,
     /// Updates it has taken.
     pub updates: u32,
@@ -158,9 +159,10 @@ pub(crate) fn measurements(
         let mean = |sum: f32| (state.measured_updates > 0).then(|| sum / state.measured_updates as f32);
         let first = before[agent].max(state.episodes.saturating_sub(EPISODE_LOG as u32));
         let episode = |number: u32| {
-            let [episode_return, length, maximum_value, updates] = state.log[number as usize % EPISODE_LOG];
-            let steps = u64::from(state.log_steps[number as usize % EPISODE_LOG]) * u64::from(environments);
-            Episode { number, episode_return, length: length as u32, maximum_value, updates: updates as u32, steps }
+            let place = number as usize % EPISODE_LOG;
+            let [episode_return, length, maximum_value, _] = state.log[place];
+            let steps = u64::from(state.log_steps[place]) * u64::from(environments);
+            Episode { number, episode_return, length: length as u32, maximum_value, updates: state.log_updates[place], steps }
         };
         Measurements {
             agent: agent as u32,

@@ -75,6 +75,7 @@ pub struct AgentState {
     pub episode_maximum_value: f32,
     pub log: [[f32; 4]; EPISODE_LOG],
     pub log_steps: [u32; EPISODE_LOG],
+    pub log_updates: [u32; EPISODE_LOG],
 }
 
 /// What the kernels read and write, a role each.

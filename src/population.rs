@@ -185,6 +185,12 @@ impl Population {
                 config.agents
             )));
         }
+        for (agent, settings) in hyper_parameters.iter().enumerate() {
+            settings.validate().map_err(|error| match error {
+                Error::Config(message) => Error::config(format!("agent {agent}: {message}")),
+                other => other,
+            })?;
+        }
         if let Some(tile) = options.tile {
             tile.check(device)?;
         }
@@ -401,8 +407,11 @@ impl Population {
         }
     }
 
-    /// Records `updates` updates alone, on what the replay rings hold.
+    /// Records `updates` updates alone, on what the replay rings hold: none while they hold less than a minibatch.
     pub fn record_updates(&mut self, encoder: &mut wgpu::CommandEncoder, updates: u64) {
+        if self.replay_length() < u64::from(self.config.transitions_needed()) {
+            return;
+        }
         let mut pass = self.begin(encoder);
         self.record_alike(&mut pass, Iteration { simulates: false, updates: 1 }, updates);
         self.updates += updates;
@@ -603,4 +612,4 @@ fn allocate(
 }
 
 /// Bytes of the episode log's place in an agent's state, kept beside the type it describes.
-const _: () = assert!(size_of::<AgentState>() == 80 + 20 * EPISODE_LOG);
+const _: () = assert!(size_of::<AgentState>() == 80 + 24 * EPISODE_LOG);

@@ -111,6 +111,7 @@ impl Trial {
         let mut trial = Self { population, before: Vec::new(), rows: Vec::new(), next_actions: Vec::new() };
         trial.write(algorithm, minibatch);
         let population = &mut trial.population;
+        population.continue_from(2, 0, 2 * u64::from(ENVIRONMENTS));
         let mut encoder = population.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         population.record_updates(&mut encoder, 1);
         population.queue.submit([encoder.finish()]);

@@ -4,7 +4,7 @@ use crate::buffer::{read_blocking, wait_blocking};
 use crate::config::Config;
 use crate::cost::Cost;
 use crate::environment::Environment;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::hyper_parameters::HyperParameters;
 use crate::measure::{Measurements, measurements};
 use crate::memory::AgentState;
@@ -126,8 +126,14 @@ impl Trainer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Gpu`](crate::Error::Gpu) where the device fails.
+    /// [`Error::Config`] while the rings hold less than a minibatch; [`Error::Gpu`](crate::Error::Gpu) where the device fails.
     pub fn update_slice_blocking(&mut self, most: u64) -> Result<u64> {
+        let (held, needed) = (self.population.replay_length(), self.population.config.transitions_needed());
+        if held < u64::from(needed) {
+            return Err(Error::config(format!(
+                "the replay ring holds {held} transitions, but an update needs {needed}: collect more first"
+            )));
+        }
         self.update_cost.phase(true);
         let now = most.min((self.update_cost.fitting(self.slice) as u64).max(1));
         let seconds = self.run_blocking(now, Population::record_updates)?;

@@ -174,10 +174,11 @@ struct AgentState {
     saturated: f32,
     // sum over the updates since the last episode ended of the largest value in the minibatch
     episode_maximum_value: f32,
-    // of the last episodes, by episode number modulo EPISODE_LOG: return, length, mean of the maximum values, updates
+    // of the last episodes, by episode number modulo EPISODE_LOG: return, length, mean of the maximum values
     log: array<vec4f, EPISODE_LOG>,
-    // and the steps each environment had taken when they ended
+    // and the steps each environment, and the updates the agent had taken when they ended
     log_steps: array<u32, EPISODE_LOG>,
+    log_updates: array<u32, EPISODE_LOG>,
 }
 
 // What one dispatch does. The layered plan reads `first` only, the fused one runs whole iterations.
@@ -266,6 +267,11 @@ const HALTED_LOSS: u32 = 1u;
 const HALTED_CRITIC_GRADIENT: u32 = 2u;
 const HALTED_ACTOR_GRADIENT: u32 = 3u;
 const HALTED_ENVIRONMENT: u32 = 4u;
+
+// Whether there is something to learn from, and nothing has stopped the agent.
+fn learns(agent: u32) -> bool {
+    return agent_states[agent].halted == 0u && agent_states[agent].rows != 0u;
+}
 
 fn halt(agent: u32, reason: u32, update: u32) {
     if agent_states[agent].halted == 0u {

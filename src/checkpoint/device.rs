@@ -71,14 +71,15 @@ impl Population {
         };
         let state = (agent * size_of::<AgentState>()) as u64;
         let slots = (rows * floats) as u32;
-        let held = self.replay_length() as u32 * sizes.transition_stride;
+        let held = self.replay_length() as usize;
+        let held_floats = held as u32 * sizes.transition_stride;
         let parts: [(&dyn Source, _); 6] = [
             (&buffers.agent_states, state..state + size_of::<AgentState>() as u64),
             (&buffers.parameters, slice(true, 4 * sizes.parameters_stride, 0, 4 * sizes.parameters_stride)),
             (&buffers.moments, slice(trains, 4 * sizes.moments_stride, 0, 4 * sizes.moments_stride)),
             (&buffers.environments, slice(trains, slots, 0, slots)),
             (&buffers.activations, slice(trains, 4 * sizes.activations_stride, offset, rows as u32 * stride)),
-            (&buffers.replay, slice(replays, sizes.replay_stride, 0, held)),
+            (&buffers.replay, slice(replays, sizes.replay_stride, 0, held_floats)),
         ];
         let mut snapshot = self.blank_snapshot(agent);
         let networks = self.networks.clone();
@@ -104,6 +105,13 @@ impl Population {
             }
             if replays {
                 let shape = vec![state.replay_length as usize, sizes.transition_stride as usize];
+                if shape[0] > held {
+                    return Err(Error::Checkpoint(format!(
+                        "the replay ring held {held} transitions when the snapshot was recorded, but {} when it was taken: submit its \
+                         encoder before any other work that adds to the ring",
+                        shape[0]
+                    )));
+                }
                 let mut transitions = numbers(replay);
                 // a halted agent holds fewer than the others
                 transitions.truncate(shape[0] * shape[1]);
@@ -114,8 +122,9 @@ impl Population {
     }
 
     /// Goes on from `snapshots`, one an agent: parameters, and as much of the training's state as they hold, before whatever is
-    /// submitted next. Without a replay ring in them the rings start empty, and learning goes on once they hold enough again.
-    /// Settings are those of this population, not of the snapshots.
+    /// submitted next. With a training's state but no replay ring in them the rings start empty, and learning goes on once they
+    /// hold enough again; with parameters alone everything else stays as it is. Settings are those of this population, not of
+    /// the snapshots. An agent that had stopped goes on, unless its snapshot is of one that had.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] where a snapshot does not fit this population, naming the tensor and both shapes. Nothing is
@@ -127,15 +136,18 @@ impl Population {
         }
         snapshots.iter().try_for_each(|snapshot| self.check_networks(snapshot).and_then(|()| self.check_training_state(snapshot)))?;
         let first = &snapshots[0];
+        let trains = first.contents() >= Contents::Training;
         for other in &snapshots[1..] {
-            if other.counters.steps != first.counters.steps || other.contents() != first.contents() {
+            if other.contents() != first.contents() {
+                return Err(other.error(format!("it holds {}, but that of agent 0 {}", other.contents(), first.contents())));
+            }
+            if trains && other.counters.steps != first.counters.steps {
                 return Err(other.error(format!(
                     "it was saved after {} environment steps, but agent 0 after {}: they are not of the same moment",
                     other.environment_steps, first.environment_steps
                 )));
             }
         }
-        let trains = first.contents() >= Contents::Training;
         for (agent, snapshot) in snapshots.iter().enumerate() {
             self.write_networks(agent, snapshot);
             if trains {
@@ -152,7 +164,8 @@ impl Population {
         Ok(())
     }
 
-    /// Gives agent `agent` the networks of `snapshot`, and nothing else, before whatever is submitted next.
+    /// Gives agent `agent` the networks of `snapshot`, and nothing else, before whatever is submitted next. An agent that had
+    /// stopped goes on with them.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] where they do not fit, naming the tensor and both shapes; [`Error::Config`] where there is no
@@ -249,6 +262,9 @@ impl Population {
             tensor.scatter(&snapshot.tensors[&tensor.name].numbers, &mut parameters);
         }
         self.write_parameters(agent, &parameters);
+        // why and when it stopped, side by side
+        let halted = agent * size_of::<AgentState>() + std::mem::offset_of!(AgentState, halted);
+        self.queue.write_buffer(&self.memory.buffers.agent_states, halted as u64, &[0; 2 * size_of::<u32>()]);
     }
 
     /// Everything else but the parameters; the snapshot has been checked.

@@ -64,6 +64,16 @@ pub enum Contents {
     TrainingAndReplay,
 }
 
+impl std::fmt::Display for Contents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Contents::Parameters => "parameters alone",
+            Contents::Training => "training without a replay ring",
+            Contents::TrainingAndReplay => "training and a replay ring",
+        })
+    }
+}
+
 /// One agent at rest, on the host.
 ///
 /// ```no_run
@@ -97,7 +107,7 @@ pub struct Snapshot {
     pub environment_steps: u64,
     /// Updates it has taken.
     pub updates: u32,
-    /// Whether and why it has stopped learning; its parameters are those before that update.
+    /// Whether and why it has stopped learning; its parameters are finite, and those that [`Halted::update`] tells.
     pub halted: Option<Halted>,
     pub(crate) counters: Counters,
     pub(crate) tensors: BTreeMap<String, Values>,
@@ -268,6 +278,9 @@ impl Snapshot {
             None => Err(self.error(format!("tensor {name} is missing"))),
             Some(values) if values.shape != expected => {
                 Err(self.error(format!("tensor {name} has shape {:?}, but {expected:?} is needed", values.shape)))
+            }
+            Some(values) if values.numbers.len() != expected.iter().product::<usize>() => {
+                Err(self.error(format!("tensor {name} of shape {expected:?} has {} numbers", values.numbers.len())))
             }
             Some(_) => Ok(()),
         }

@@ -195,9 +195,17 @@ impl Environment {
         self.action_low.len() as u32
     }
 
-    /// Half the range of each action.
+    /// Half the range of each action; less by a rounding where `centre ± scale` would else leave the bounds.
     pub fn action_scale(&self) -> Vec<f32> {
-        self.action_low.iter().zip(&self.action_high).map(|(low, high)| 0.5 * (high - low)).collect()
+        let reach = |((&low, &high), centre): ((&f32, &f32), f32)| {
+            let exact = (f64::from(high) - f64::from(centre)).min(f64::from(centre) - f64::from(low));
+            let nearest = exact as f32;
+            // what is exactly within the bounds is so when it is rounded, because they are numbers that rounding can give
+            let scale = if f64::from(nearest) > exact { nearest.next_down() } else { nearest };
+            // bounds with nothing between them
+            if scale > 0.0 { scale } else { 0.5 * (high - low) }
+        };
+        self.action_low.iter().zip(&self.action_high).zip(self.action_centre()).map(reach).collect()
     }
 
     /// The middle of each action's range.
@@ -246,5 +254,30 @@ impl Environment {
             self.observation_size,
             self.action_size()
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_action_leaves_its_bounds_by_rounding() {
+        let mut bounds: Vec<(f32, f32)> = (-30..30)
+            .flat_map(|low| (low + 1..=30).map(move |high| (low, high)))
+            .map(|(low, high)| (low as f32 / 10.0, high as f32 / 10.0))
+            .collect();
+        bounds.extend([(-1e4, 0.01), (1e6, 1e6 + 0.3), (0.0, f32::MIN_POSITIVE), (-1.0, 1e30), (1.0, 1.0 + 2.0 * f32::EPSILON)]);
+        let (low, high): (Vec<_>, Vec<_>) = bounds.into_iter().unzip();
+        let environment = Environment::host("bounds", 1, low.clone(), high.clone()).expect("bounds");
+        let reached = environment.action_centre().into_iter().zip(environment.action_scale());
+        for ((centre, scale), (low, high)) in reached.zip(low.into_iter().zip(high)) {
+            let (least, most) = (centre - scale, centre + scale);
+            assert!(scale > 0.0 && least >= low && most <= high, "{low} to {high}: {least} to {most}");
+            // nearly all of the range is reached: as near as numbers of that size lie
+            let spacing = f32::EPSILON * low.abs().max(high.abs());
+            assert!(least - low <= 2.0 * spacing && high - most <= 2.0 * spacing, "{low} to {high}: {least} to {most}");
+        }
+        assert_eq!(Environment::pendulum_v1().action_scale(), [2.0]);
     }
 }

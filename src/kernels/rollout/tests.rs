@@ -35,6 +35,8 @@ fn episodes_end_reset_and_are_logged_as_the_reference_has_it() {
             let expected: Vec<f32> = states[agent as usize].iter().flat_map(|&state| observe(state)).collect();
             assert_eq!(world.observations(agent), expected, "agent {agent}: first observations");
         }
+        // the first number of updates that no f32 holds
+        world.contents.states.iter_mut().for_each(|state| state.updates = (1 << 24) + 1);
         for step in 0..steps {
             let actions: Vec<Vec<f32>> = (0..agents)
                 .map(|agent| {
@@ -80,7 +82,9 @@ fn episodes_end_reset_and_are_logged_as_the_reference_has_it() {
                 let log = &logs[agent as usize];
                 assert_eq!((state.steps, state.episodes as usize), (step + 1, log.len()), "agent {agent}: counters");
                 for (number, [sum, length]) in log.iter().enumerate().skip(log.len().saturating_sub(EPISODE_LOG)) {
-                    assert_eq!(state.log[number % EPISODE_LOG][..2], [*sum, *length], "agent {agent}, episode {number}");
+                    let place = number % EPISODE_LOG;
+                    assert_eq!(state.log[place][..2], [*sum, *length], "agent {agent}, episode {number}");
+                    assert_eq!(state.log_updates[place], (1 << 24) + 1, "agent {agent}, episode {number}");
                 }
             }
         }
