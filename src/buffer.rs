@@ -1,6 +1,8 @@
 //! Buffers: created, filled, and read back by the host.
 
 use crate::error::{Error, Result};
+use crate::fault::guarded;
+use crate::pending::Pending;
 use bytemuck::Pod;
 use std::ops::Range;
 
@@ -77,25 +79,12 @@ impl Source for wgpu::Buffer {
 /// Copies `range` (bytes) of `source` to the host, waiting for the device.
 ///
 /// # Errors
-/// [`Error::Gpu`] where the device is lost or the copy cannot be mapped.
+/// [`Error::Gpu`] where the device is lost, has no room for the copy or refuses it.
 pub(crate) fn read_blocking<T: Pod>(device: &wgpu::Device, queue: &wgpu::Queue, source: &impl Source, range: Range<u64>) -> Result<Vec<T>> {
-    let size = range.end - range.start;
-    let staging = staging(device, "readback", size);
     let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("readback") });
-    source.record_copy(&mut encoder, range, &staging, 0);
+    let pending = Pending::record(device, &mut encoder, source, range, |bytes| Ok(bytemuck::pod_collect_to_vec(bytes)));
     queue.submit([encoder.finish()]);
-    let (sender, receiver) = std::sync::mpsc::channel();
-    staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
-        let _ = sender.send(result);
-    });
-    wait_blocking(device)?;
-    match receiver.recv() {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => return Err(Error::Gpu(format!("reading back {size} bytes failed: {error}"))),
-        Err(_) => return Err(Error::Gpu(format!("reading back {size} bytes was abandoned"))),
-    }
-    let view = staging.slice(..).get_mapped_range().map_err(|error| Error::Gpu(format!("reading back {size} bytes failed: {error}")))?;
-    Ok(bytemuck::pod_collect_to_vec(&view))
+    pending.wait_blocking(device)
 }
 
 /// Waits until the device has done all it was given.
@@ -104,7 +93,7 @@ pub(crate) fn read_blocking<T: Pod>(device: &wgpu::Device, queue: &wgpu::Queue, 
 /// [`Error::Gpu`] where it does not.
 pub(crate) fn wait_blocking(device: &wgpu::Device) -> Result<()> {
     // a destroyed or lost device polls as if nothing were wrong, but it maps no buffer
-    let pulse = staging(device, "pulse", 4);
+    let pulse = guarded(device, || Ok(staging(device, "pulse", 4)))?;
     let (sender, receiver) = std::sync::mpsc::channel();
     pulse.slice(..).map_async(wgpu::MapMode::Read, move |result| {
         let _ = sender.send(result);

@@ -455,6 +455,86 @@ fn an_encoder_that_is_never_submitted_is_an_error_value() {
     assert!(matches!(pending.take(), Some(Err(Error::Gpu(_)))));
 }
 
+/// An encoder into which an application whose error handler only counts records something of its own that is wrong.
+fn refused_encoder(gpu: &Gpu) -> (wgpu::CommandEncoder, std::sync::Arc<std::sync::atomic::AtomicU32>) {
+    let reports = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let counted = reports.clone();
+    gpu.device.on_uncaptured_error(std::sync::Arc::new(move |_| {
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }));
+    let mut encoder = gpu.device.create_command_encoder(&Default::default());
+    let (from, to) = (buffer(gpu, &[0.0; 4]), buffer(gpu, &[0.0; 4]));
+    encoder.copy_buffer_to_buffer(&from, 8, &to, 0, 16);
+    (encoder, reports)
+}
+
+#[test]
+fn a_submission_that_the_device_refuses_delivers_an_error_value() {
+    let gpu = gpu();
+    let mut population = trained(&gpu, &cases()[0]).into_population();
+    population.end_episode(0, 0, -3.0, 7).expect("an environment");
+    let (mut encoder, reports) = refused_encoder(&gpu);
+    let snapshot = population.record_snapshot(&mut encoder, 0, Contents::TrainingAndReplay).expect("an agent");
+    let source = population.record_policy_wgsl(&mut encoder, 0, WeightStorage::Constants).expect("an agent");
+    let measured = population.record_measurements(&mut encoder);
+    gpu.queue.submit([encoder.finish()]);
+    let results = [
+        ("a snapshot", snapshot.wait_blocking(&gpu.device).map(drop)),
+        ("a policy", source.wait_blocking(&gpu.device).map(drop)),
+        ("measurements", measured.wait_blocking(&gpu.device).map(drop)),
+    ];
+    for (what, result) in results {
+        assert!(matches!(&result, Err(Error::Gpu(message)) if message.contains("refused")), "{what}: {result:?}");
+    }
+    assert!(reports.load(std::sync::atomic::Ordering::Relaxed) > 0, "the application was told");
+    // nothing was measured then: the next has all of it
+    let measured = Trainer::from_population(population).measure_blocking().expect("the device works on");
+    assert_eq!((measured[0].updates, measured[0].episodes.len()), (10, 1));
+}
+
+#[test]
+fn a_result_is_ready_until_it_is_taken() {
+    let gpu = gpu();
+    let mut population = Population::new(&gpu.device, &gpu.queue, &Environment::pendulum_v1(), &Config::default()).expect("a population");
+    let mut encoder = gpu.device.create_command_encoder(&Default::default());
+    let mut pending = population.record_measurements(&mut encoder);
+    assert!(!pending.is_ready());
+    gpu.queue.submit([encoder.finish()]);
+    gpu.device.poll(wgpu::PollType::wait_indefinitely()).expect("the device works");
+    assert!(pending.is_ready());
+    pending.take().expect("it is there").expect("it was measured");
+    assert!(!pending.is_ready() && pending.take().is_none());
+    let message = pending.wait_blocking(&gpu.device).expect_err("it is gone").to_string();
+    assert!(message.contains("taken already"), "{message}");
+}
+
+/// Much is submitted behind the request: its result is there before all that is done.
+#[test]
+fn waiting_for_a_result_is_not_waiting_for_what_follows_it() {
+    let gpu = gpu();
+    let mut population = trained(&gpu, &cases()[4]).into_population();
+    let pending = population.request_actions(&[0.1; 6], false).expect("they fit");
+    let mut encoder = gpu.device.create_command_encoder(&Default::default());
+    population.record_iterations(&mut encoder, 200);
+    let mut later = population.record_measurements(&mut encoder);
+    gpu.queue.submit([encoder.finish()]);
+    assert_eq!(pending.wait_blocking(&gpu.device).expect("they arrive").len(), 2);
+    assert!(later.take().is_none(), "it waited for 200 updates, too");
+    later.wait_blocking(&gpu.device).expect("it arrives");
+}
+
+#[test]
+fn waiting_for_what_was_not_submitted_ends() {
+    let gpu = gpu();
+    let mut population = Population::new(&gpu.device, &gpu.queue, &Environment::pendulum_v1(), &Config::default()).expect("a population");
+    let mut encoder = gpu.device.create_command_encoder(&Default::default());
+    let pending = population.record_measurements(&mut encoder);
+    let start = std::time::Instant::now();
+    let message = pending.wait_blocking(&gpu.device).expect_err("it cannot come").to_string();
+    assert!(message.contains("its encoder was not submitted"), "{message}");
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
 #[test]
 fn requirements_are_stated_and_checked() {
     let environment = Environment::pendulum_v1();
@@ -472,7 +552,6 @@ fn requirements_are_stated_and_checked() {
     gpu.check().expect("nothing reached the device");
 }
 
-/// Whatever is asked of a device that is gone, and the checkpoint that was saved before.
 /// Iterations recorded, a snapshot of every agent behind them, and one submission of both, for which nobody waits.
 fn advance_and_save(gpu: &Gpu, population: &mut Population, iterations: u64) -> Vec<Pending<Snapshot>> {
     let mut encoder = gpu.device.create_command_encoder(&Default::default());
@@ -557,6 +636,7 @@ fn what_was_recorded_into_a_dropped_encoder_never_arrives() {
     );
 }
 
+/// Whatever is asked of a device that is gone, and the checkpoint that was saved before.
 #[test]
 fn a_lost_device_is_an_error_value_and_the_checkpoint_stays() {
     let gpu = gpu();

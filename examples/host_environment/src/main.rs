@@ -4,7 +4,7 @@
 //! ```sh
 //! cargo run --release -p host_environment [STEPS]
 //! ```
-use ddpg_wgpu::{Config, Environment, Error, Gpu, Pending, Population, Result, Transitions, wgpu};
+use ddpg_wgpu::{Config, Environment, Gpu, Population, Result, Transitions};
 use rapier2d::prelude::*;
 use std::f32::consts::PI;
 use std::time::Instant;
@@ -102,17 +102,6 @@ impl Simulation {
     }
 }
 
-/// Lets the device go on until the actions are there; what was submitted after them need not be done.
-fn wait_for(device: &wgpu::Device, mut pending: Pending<Vec<f32>>) -> Result<Vec<f32>> {
-    loop {
-        device.poll(wgpu::PollType::Poll).map_err(|error| Error::Gpu(error.to_string()))?;
-        if let Some(actions) = pending.take() {
-            return actions;
-        }
-        std::thread::yield_now();
-    }
-}
-
 fn main() -> Result<()> {
     let gpu = Gpu::open_blocking(None)?;
     let environment = Environment::host("rapier pendulum", 3, vec![-MAXIMUM_TORQUE], vec![MAXIMUM_TORQUE])?;
@@ -134,7 +123,7 @@ fn main() -> Result<()> {
         gpu.queue.submit([encoder.finish()]);
         requested += begun.elapsed().as_secs_f64();
         let asked = Instant::now();
-        let actions = wait_for(&gpu.device, pending)?;
+        let actions = pending.wait_blocking(&gpu.device)?;
         waited += asked.elapsed().as_secs_f64();
 
         let begun = Instant::now();
