@@ -85,6 +85,7 @@ fn clear_measurements(agent: u32, lane: u32) {
         agent_states[agent].value_maximum = LOWEST;
         agent_states[agent].absolute_td_error = 0.0;
         agent_states[agent].saturated = 0.0;
+        agent_states[agent].reported = agent_states[agent].episodes;
     }
 }
 

@@ -5,7 +5,6 @@ use crate::hyper_parameters::HyperParameters;
 use crate::memory::{AgentState, EPISODE_LOG};
 use crate::pending::Pending;
 use crate::population::Population;
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// Why and when an agent stopped learning.
 ///
@@ -133,31 +132,20 @@ pub struct Measurements {
     pub absolute_td_error: Option<f32>,
     /// Share of the policy's actions within 1 % of their bounds.
     pub saturated: Option<f32>,
-    /// Episodes that ended since the last measurement: the last 64 of them at most.
+    /// Episodes that ended since the last measurement, a restart or a restored snapshot: the last 64 of them at most.
     pub episodes: Vec<Episode>,
     /// Whether and why the agent has stopped.
     pub halted: Option<Halted>,
 }
 
-/// Episodes of each agent that were reported already.
-pub(crate) type Logged = Arc<Mutex<Vec<u32>>>;
-
-/// Notes `episodes` as reported and gives back what was reported before.
-pub(crate) fn replace_logged(logged: &Logged, episodes: Vec<u32>) -> Vec<u32> {
-    std::mem::replace(&mut *logged.lock().unwrap_or_else(PoisonError::into_inner), episodes)
-}
-
 /// What `states` say of the time since the last measurement.
-pub(crate) fn measurements(
-    states: &[AgentState],
-    environments: u32,
-    hyper_parameters: &[HyperParameters],
-    logged: &Logged,
-) -> Vec<Measurements> {
-    let before = replace_logged(logged, states.iter().map(|state| state.episodes).collect());
+///
+/// Which episodes are new the device says itself, in the order in which it ran measurements, restarts and restores: when and in
+/// which order their results are taken, or whether at all, does not matter.
+fn measurements(states: &[AgentState], environments: u32, hyper_parameters: &[HyperParameters]) -> Vec<Measurements> {
     let of_agent = |agent: usize, state: &AgentState| {
         let mean = |sum: f32| (state.measured_updates > 0).then(|| sum / state.measured_updates as f32);
-        let first = before[agent].max(state.episodes.saturating_sub(EPISODE_LOG as u32));
+        let first = state.reported.max(state.episodes.saturating_sub(EPISODE_LOG as u32));
         let episode = |number: u32| {
             let place = number as usize % EPISODE_LOG;
             let [episode_return, length, maximum_value, _] = state.log[place];
@@ -196,7 +184,8 @@ pub(crate) fn halted(state: &AgentState) -> Option<Halted> {
 
 impl Population {
     /// Records a measurement into `encoder`: what was measured since the last one, for every agent, after which the
-    /// averages start anew. The numbers arrive after the encoder was submitted, without anybody waiting.
+    /// averages start anew. The numbers arrive after the encoder was submitted, without anybody waiting. Measurements may be
+    /// taken in any order; one that is dropped takes its averages and episodes with it.
     ///
     /// ```no_run
     /// # use ddpg_wgpu::{Config, Environment, Gpu, Population};
@@ -215,11 +204,10 @@ impl Population {
     pub fn record_measurements(&mut self, encoder: &mut wgpu::CommandEncoder) -> Pending<Vec<Measurements>> {
         let environments = self.config.environments;
         let hyper_parameters = self.hyper_parameters.clone();
-        let logged = self.logged.clone();
         let states = &self.memory.buffers.agent_states;
         let bytes = size_of::<AgentState>() as u64 * u64::from(self.config.agents);
         let pending = Pending::record(&self.device, encoder, states, 0..bytes, move |bytes| {
-            Ok(measurements(&bytemuck::pod_collect_to_vec(bytes), environments, &hyper_parameters, &logged))
+            Ok(measurements(&bytemuck::pod_collect_to_vec(bytes), environments, &hyper_parameters))
         });
         self.record_clear_measurements(encoder);
         pending

@@ -76,6 +76,8 @@ pub struct AgentState {
     pub log: [[f32; 4]; EPISODE_LOG],
     pub log_steps: [u32; EPISODE_LOG],
     pub log_updates: [u32; EPISODE_LOG],
+    pub reported: u32,
+    pub reserved: [u32; 3],
 }
 
 /// What the kernels read and write, a role each.

@@ -10,7 +10,6 @@ use crate::fault::guarded;
 use crate::host::HostMemory;
 use crate::hyper_parameters::HyperParameters;
 use crate::kernels::{Dealing, Grid, Kernel, Tile};
-use crate::measure::{Logged, replace_logged};
 use crate::memory::{AgentState, EPISODE_LOG, Memory, RoleBuffers, Sizes, option};
 use crate::network::Allocator;
 use crate::pipelines::Pipelines;
@@ -63,7 +62,6 @@ pub struct Population {
     pub(crate) pushed: u64,
     /// Environment steps at which the replay rings were last empty.
     emptied_at: u64,
-    pub(crate) logged: Logged,
     pub(crate) host: HostMemory,
 }
 
@@ -234,7 +232,6 @@ impl Population {
             updates: 0,
             pushed: 0,
             emptied_at: 0,
-            logged: Logged::default(),
             host: HostMemory::default(),
         };
         population.restart();
@@ -257,7 +254,6 @@ impl Population {
         }
         self.queue.submit([encoder.finish()]);
         self.continue_from(0, 0, 0);
-        replace_logged(&self.logged, vec![0; self.config.agents as usize]);
     }
 
     /// Sets the host's counters to those of the device: steps of each environment, updates, transitions in the rings.
@@ -612,4 +608,4 @@ fn allocate(
 }
 
 /// Bytes of the episode log's place in an agent's state, kept beside the type it describes.
-const _: () = assert!(size_of::<AgentState>() == 80 + 24 * EPISODE_LOG);
+const _: () = assert!(size_of::<AgentState>() == 80 + 24 * EPISODE_LOG + 16);

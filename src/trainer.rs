@@ -1,13 +1,12 @@
 //! The host loop: submits slices of work, and now and then reads a few numbers.
 
-use crate::buffer::{read_blocking, wait_blocking};
+use crate::buffer::wait_blocking;
 use crate::config::Config;
 use crate::cost::Cost;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::hyper_parameters::HyperParameters;
-use crate::measure::{Measurements, measurements};
-use crate::memory::AgentState;
+use crate::measure::Measurements;
 use crate::population::Population;
 use std::time::{Duration, Instant};
 
@@ -162,18 +161,11 @@ impl Trainer {
     /// # Errors
     /// [`Error::Gpu`](crate::Error::Gpu) where the device fails.
     pub fn measure_blocking(&mut self) -> Result<Vec<Measurements>> {
-        let states = self.states_blocking()?;
-        let population = &self.population;
-        let mut encoder = population.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("clear measurements") });
-        population.record_clear_measurements(&mut encoder);
+        let population = &mut self.population;
+        let mut encoder = population.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("measure") });
+        let pending = population.record_measurements(&mut encoder);
         population.queue.submit([encoder.finish()]);
-        Ok(measurements(&states, population.config.environments, &population.hyper_parameters, &population.logged))
-    }
-
-    pub(crate) fn states_blocking(&self) -> Result<Vec<AgentState>> {
-        let population = &self.population;
-        let bytes = size_of::<AgentState>() as u64 * u64::from(population.config.agents);
-        read_blocking(&population.device, &population.queue, &population.memory.buffers.agent_states, 0..bytes)
+        pending.wait_blocking(&population.device)
     }
 }
 

@@ -492,6 +492,52 @@ fn a_submission_that_the_device_refuses_delivers_an_error_value() {
     assert_eq!((measured[0].updates, measured[0].episodes.len()), (10, 1));
 }
 
+/// Measurements in flight across a restart and a restore, and taken in another order than they were recorded.
+#[test]
+fn every_episode_is_measured_once() {
+    let gpu = gpu();
+    let environment = Environment::host("line", 1, vec![-1.0], vec![1.0]).expect("sizes");
+    let mut population = Population::new(&gpu.device, &gpu.queue, &environment, &Config::default()).expect("a population");
+    let end_episodes = |population: &mut Population, returns: std::ops::Range<u32>| {
+        returns.for_each(|episode_return| population.end_episode(0, 0, episode_return as f32, 1).expect("an environment"));
+    };
+    let measure = |population: &mut Population| {
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        let pending = population.record_measurements(&mut encoder);
+        gpu.queue.submit([encoder.finish()]);
+        pending
+    };
+    let returns = |pending: Pending<Vec<Measurements>>| {
+        let measured = pending.wait_blocking(&gpu.device).expect("it arrives");
+        measured[0].episodes.iter().map(|episode| episode.episode_return as u32).collect::<Vec<_>>()
+    };
+    end_episodes(&mut population, 0..3);
+    let first = measure(&mut population);
+    end_episodes(&mut population, 3..5);
+    let second = measure(&mut population);
+    assert_eq!((returns(second), returns(first)), (vec![3, 4], vec![0, 1, 2]), "in the wrong order");
+
+    end_episodes(&mut population, 5..7);
+    let before = measure(&mut population);
+    population.restart();
+    assert_eq!(returns(before), [5, 6]);
+    end_episodes(&mut population, 10..12);
+    let after = measure(&mut population);
+    assert_eq!(returns(after), [10, 11], "the numbers of episodes begin anew");
+
+    let mut encoder = gpu.device.create_command_encoder(&Default::default());
+    let snapshot = population.record_snapshot(&mut encoder, 0, Contents::Training).expect("an agent");
+    gpu.queue.submit([encoder.finish()]);
+    let snapshot = snapshot.wait_blocking(&gpu.device).expect("it arrives");
+    end_episodes(&mut population, 12..17);
+    let before = measure(&mut population);
+    population.restore(&[snapshot]).expect("it fits");
+    end_episodes(&mut population, 20..21);
+    let after = measure(&mut population);
+    assert_eq!((returns(after), returns(before)), (vec![20], vec![12, 13, 14, 15, 16]));
+    gpu.check().expect("no error");
+}
+
 #[test]
 fn a_result_is_ready_until_it_is_taken() {
     let gpu = gpu();

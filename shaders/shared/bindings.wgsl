@@ -179,6 +179,8 @@ struct AgentState {
     // and the steps each environment, and the updates the agent had taken when they ended
     log_steps: array<u32, EPISODE_LOG>,
     log_updates: array<u32, EPISODE_LOG>,
+    // episodes that had ended when the host last cleared the sums: those it was told of
+    reported: u32,
 }
 
 // What one dispatch does. The layered plan reads `first` only, the fused one runs whole iterations.

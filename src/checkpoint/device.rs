@@ -3,7 +3,7 @@
 use super::{BIAS_CORRECTION, Contents, Counters, OBSERVATIONS, REPLAY, SLOTS, Snapshot, Values, moment_tensors, parameter_tensors};
 use crate::buffer::Source;
 use crate::error::{Error, Result};
-use crate::measure::{halted, replace_logged};
+use crate::measure::halted;
 use crate::memory::AgentState;
 use crate::pending::Pending;
 use crate::population::Population;
@@ -159,7 +159,6 @@ impl Population {
             // a halted agent stays behind the others, which count
             let held = if first.contents() == Contents::TrainingAndReplay { most(|s| s.counters.replay_length) } else { 0 };
             self.continue_from(first.counters.steps.into(), most(|s| s.counters.updates), held);
-            replace_logged(&self.logged, snapshots.iter().map(|snapshot| snapshot.counters.episodes).collect());
         }
         Ok(())
     }
@@ -298,6 +297,8 @@ impl Population {
             bias_correction1: tensor(BIAS_CORRECTION)[0],
             bias_correction2: tensor(BIAS_CORRECTION)[1],
             episodes: counters.episodes,
+            // the log is not saved
+            reported: counters.episodes,
             episode_maximum_value: counters.episode_maximum_value,
             episode_began: counters.episode_began,
             halted: counters.halted,

@@ -65,7 +65,7 @@ fn structs_have_the_same_members_at_the_same_offsets() {
         assert_eq!(wgsl_struct(&module, "HyperParameters"), hyper_parameters);
         let state: Members = rust_struct!(AgentState: steps, updates, replay_head, replay_length, rows, bias_correction1,
             bias_correction2, blend, halted, halted_at, episodes, episode_began, measured_updates, critic_loss, actor_loss, value,
-            value_maximum, absolute_td_error, saturated, episode_maximum_value, log, log_steps, log_updates);
+            value_maximum, absolute_td_error, saturated, episode_maximum_value, log, log_steps, log_updates, reported);
         assert_eq!(wgsl_struct(&module, "AgentState"), state);
         let dispatch: Members =
             rust_struct!(DispatchEntry: first, operations, learn_first, learn_operations, iterations, simulates, updates, reserved);

@@ -226,6 +226,7 @@ mod tests {
                 assert_eq!((state.value_maximum, state.episode_maximum_value), (agent as f32, 3.0 * agent as f32));
             }
             let clear = Operation { kind: Kernel::ClearMeasurements as u32, units: 1, ..Default::default() };
+            layout.contents.states.iter_mut().enumerate().for_each(|(agent, state)| state.episodes = 5 + agent as u32);
             let before = layout.contents.states.clone();
             layout.contents.run(&rig, &[step(clear, vec![], vec![Access::Agent])]);
             for (before, after) in before.iter().zip(&layout.contents.states) {
@@ -237,6 +238,7 @@ mod tests {
                     value_maximum: f32::MIN,
                     absolute_td_error: 0.0,
                     saturated: 0.0,
+                    reported: before.episodes,
                     ..*before
                 };
                 assert_eq!(*after, cleared);
