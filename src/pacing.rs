@@ -1,10 +1,10 @@
 //! How much training fits into a given time, learned from what earlier training took.
 
 use crate::cost::Cost;
+use crate::fault::guarded;
 use crate::pending::Pending;
 use crate::population::Population;
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 #[cfg(not(target_family = "wasm"))]
 use std::time::Instant;
@@ -39,6 +39,9 @@ impl Allowance {
 
 /// Records as much training a frame as fits into a budget of GPU time, by measurement, and never waits.
 ///
+/// Several populations may share a pacer, whether they learn already or not: it knows the cost of each, and each has the
+/// whole budget for itself.
+///
 /// With the feature `TIMESTAMP_QUERY` it measures what the device spends in its own pass. Without it, it takes the time
 /// from one completed submission to the next, which counts the application's own work and its idle time too: it then
 /// trains less than the budget allows, never more.
@@ -67,91 +70,108 @@ impl Allowance {
 pub struct Pacer {
     /// GPU time a frame.
     pub budget: Duration,
-    allowance: Allowance,
+    device: wgpu::Device,
+    /// Of each population.
+    allowances: Vec<(Weak<()>, Allowance)>,
     clock: Clock,
+    in_flight: Vec<InFlight>,
     last: Option<Duration>,
     measured: u64,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Frame {
+    population: Weak<()>,
     iterations: u64,
     learning: bool,
+}
+
+impl Frame {
+    /// Whether its iterations are those of `other`.
+    fn is_like(&self, other: &Frame) -> bool {
+        self.population.ptr_eq(&other.population) && self.learning == other.learning
+    }
+}
+
+/// A frame that the device has not delivered.
+#[derive(Debug)]
+struct InFlight {
+    frame: Frame,
+    recorded: Instant,
+    /// Its seconds by the device's clock, if that is measured.
+    pending: Pending<f64>,
+}
+
+/// A frame that was submitted and is done.
+#[derive(Debug)]
+struct Done {
+    frame: Frame,
+    recorded: Instant,
+    at: Instant,
+    seconds: f64,
 }
 
 #[derive(Debug)]
 enum Clock {
     Device(Timestamps),
-    Host(Arc<Mutex<HostClock>>),
+    /// When the last frame was done.
+    Host(Option<Instant>),
 }
 
 /// Two timestamps a frame around its training pass.
 #[derive(Debug)]
 struct Timestamps {
-    device: wgpu::Device,
     queries: wgpu::QuerySet,
     resolved: wgpu::Buffer,
     /// Seconds a tick.
     period: f64,
-    /// Frames recorded so far; each takes the next pair of queries.
+    /// Frames recorded so far; each takes the next pair of queries, and has read it before another frame does.
     frames: u32,
-    in_flight: VecDeque<(Frame, Pending<f64>)>,
 }
 
-/// Frames whose time may be on its way.
+/// Frames of a population whose time may be on its way.
 const IN_FLIGHT: u32 = 8;
-
-/// When the last submission was done, and what has been measured since it was last asked for.
-#[derive(Debug, Default)]
-struct HostClock {
-    done: f64,
-    in_flight: u32,
-    measured: Vec<(Frame, f64)>,
-}
-
-/// Seconds since the program first asked.
-fn seconds_now() -> f64 {
-    static START: OnceLock<Instant> = OnceLock::new();
-    START.get_or_init(Instant::now).elapsed().as_secs_f64()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 impl Pacer {
     /// A pacer of `budget` GPU time a frame, for training on `device`.
     pub fn new(device: &wgpu::Device, queue: &wgpu::Queue, budget: Duration) -> Self {
-        let clock = if device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
-            Clock::Device(Timestamps::new(device, queue.get_timestamp_period()))
-        } else {
-            Clock::Host(Arc::default())
-        };
-        Self { budget, allowance: Allowance::default(), clock, last: None, measured: 0 }
+        let has_timestamps = device.features().contains(wgpu::Features::TIMESTAMP_QUERY);
+        // a device without room for them can still be paced by the host's clock
+        let timestamps = || guarded(device, || Ok(Timestamps::new(device, queue.get_timestamp_period()))).ok();
+        let clock = has_timestamps.then(timestamps).flatten().map_or(Clock::Host(None), Clock::Device);
+        Self { budget, device: device.clone(), allowances: Vec::new(), clock, in_flight: Vec::new(), last: None, measured: 0 }
     }
 
-    /// Records iterations of `population` into `encoder`, `most` at the most, and returns how many: none while eight
-    /// frames are still under way on a busy device, or while the time for an iteration longer than the budget is saved up.
+    /// Records iterations of `population` into `encoder`, `most` at the most, and returns how many: none while eight of its
+    /// frames are still under way on a busy device, while the time for an iteration longer than the budget is saved up, or
+    /// where the environment is on the host ([`Environment::host`](crate::Environment::host)) and the replay rings do not
+    /// hold enough to learn from.
     pub fn record(&mut self, population: &mut Population, encoder: &mut wgpu::CommandEncoder, most: u64) -> u64 {
         self.collect();
         let learning = population.learns();
-        self.allowance.cost.phase(learning);
+        if population.environment().is_host() && !learning {
+            return 0;
+        }
+        let identity = Arc::downgrade(&population.identity);
+        let is_behind = self.in_flight.iter().filter(|of| of.frame.population.ptr_eq(&identity)).count() >= IN_FLIGHT as usize;
         // a frame of one kind: one that begins to learn half-way would be measured as neither
-        let most = if self.is_behind() { 0 } else { most.min(population.iterations_until_learning()) };
-        let iterations = self.allowance.take(self.budget, most);
+        let most = if is_behind { 0 } else { most.min(population.iterations_until_learning()) };
+        let budget = self.budget;
+        let allowance = self.allowance(&identity);
+        allowance.cost.phase(learning);
+        let iterations = allowance.take(budget, most);
         if iterations == 0 {
             return 0;
         }
-        let frame = Frame { iterations, learning };
-        match &mut self.clock {
-            Clock::Device(timestamps) => timestamps.record(population, encoder, frame),
-            Clock::Host(clock) => {
+        let recorded = Instant::now();
+        let pending = match &mut self.clock {
+            Clock::Device(timestamps) => timestamps.record(&self.device, population, encoder, iterations),
+            Clock::Host(_) => {
                 population.record_timed(encoder, iterations, None);
-                lock(clock).in_flight += 1;
-                let done = Done { clock: clock.clone(), frame, recorded: seconds_now() };
-                encoder.on_submitted_work_done(move || done.measure());
+                Pending::record_parts(&self.device, encoder, [], |[]| Ok(0.0))
             }
-        }
+        };
+        self.in_flight.push(InFlight { frame: Frame { population: identity, iterations, learning }, recorded, pending });
         iterations
     }
 
@@ -170,47 +190,54 @@ impl Pacer {
         matches!(self.clock, Clock::Device(_))
     }
 
-    fn is_behind(&self) -> bool {
-        match &self.clock {
-            Clock::Device(timestamps) => timestamps.in_flight.len() >= IN_FLIGHT as usize,
-            Clock::Host(clock) => lock(clock).in_flight >= IN_FLIGHT,
+    /// Of the population that `identity` is of; those that are gone are forgotten.
+    fn allowance(&mut self, identity: &Weak<()>) -> &mut Allowance {
+        self.allowances.retain(|(of, _)| of.strong_count() > 0);
+        let place = self.allowances.iter().position(|(of, _)| of.ptr_eq(identity)).unwrap_or(self.allowances.len());
+        if place == self.allowances.len() {
+            self.allowances.push((identity.clone(), Allowance::default()));
         }
+        &mut self.allowances[place].1
     }
 
     fn collect(&mut self) {
-        let measured = match &mut self.clock {
-            Clock::Device(timestamps) => timestamps.collect(),
-            Clock::Host(clock) => std::mem::take(&mut lock(clock).measured),
-        };
-        for (frame, seconds) in measured {
-            self.allowance.cost.observe(frame.iterations, seconds, frame.learning);
+        let mut done = Vec::new();
+        self.in_flight.retain_mut(|InFlight { frame, recorded, pending }| {
+            let Some(result) = pending.take() else { return true };
+            // a frame that was never submitted, or that the device refused, measures nothing
+            if let (Ok(seconds), Some(at)) = (result, pending.arrived()) {
+                done.push(Done { frame: frame.clone(), recorded: *recorded, at, seconds });
+            }
+            false
+        });
+        if let Clock::Host(last) = &mut self.clock {
+            share_out(last, &mut done);
+        }
+        for Done { frame, seconds, .. } in done {
+            if let Some((_, allowance)) = self.allowances.iter_mut().find(|(of, _)| of.ptr_eq(&frame.population)) {
+                allowance.cost.observe(frame.iterations, seconds, frame.learning);
+            }
             self.measured += 1;
             self.last = Some(Duration::from_secs_f64(seconds.max(0.0)));
         }
     }
 }
 
-/// A frame's completion by the host's clock; dropped unmeasured where its encoder was never submitted.
-struct Done {
-    clock: Arc<Mutex<HostClock>>,
-    frame: Frame,
-    recorded: f64,
-}
-
-impl Done {
-    fn measure(self) {
-        let mut clock = lock(&self.clock);
-        let now = seconds_now();
-        let seconds = now - clock.done.max(self.recorded);
-        clock.done = now;
-        clock.measured.push((self.frame, seconds));
-    }
-}
-
-impl Drop for Done {
-    fn drop(&mut self) {
-        lock(&self.clock).in_flight -= 1;
-    }
+/// Gives frames that were found `done` together their seconds by the host's clock: the time since `last`, by iterations. Who
+/// of several populations took how much of it cannot be told: it counts in full for each, so that they train less than the
+/// budget allows, never more.
+fn share_out(last: &mut Option<Instant>, done: &mut [Done]) {
+    let recorded = done.iter().map(|frame| frame.recorded).min();
+    let at = done.iter().map(|frame| frame.at).max();
+    let (Some(recorded), Some(at)) = (recorded, at) else { return };
+    let seconds = at.saturating_duration_since(last.map_or(recorded, |last| last.max(recorded))).as_secs_f64();
+    let shares = |of: &Done| {
+        let alike: u64 = done.iter().filter(|other| other.frame.is_like(&of.frame)).map(|other| other.frame.iterations).sum();
+        seconds * of.frame.iterations as f64 / alike as f64
+    };
+    let shares: Vec<f64> = done.iter().map(shares).collect();
+    done.iter_mut().zip(shares).for_each(|(frame, share)| frame.seconds = share);
+    *last = Some(last.map_or(at, |last| last.max(at)));
 }
 
 impl Timestamps {
@@ -226,10 +253,16 @@ impl Timestamps {
             usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
             mapped_at_creation: false,
         });
-        Self { device: device.clone(), queries, resolved, period: f64::from(nanoseconds) * 1e-9, frames: 0, in_flight: VecDeque::new() }
+        Self { queries, resolved, period: f64::from(nanoseconds) * 1e-9, frames: 0 }
     }
 
-    fn record(&mut self, population: &mut Population, encoder: &mut wgpu::CommandEncoder, frame: Frame) {
+    fn record(
+        &mut self,
+        device: &wgpu::Device,
+        population: &mut Population,
+        encoder: &mut wgpu::CommandEncoder,
+        iterations: u64,
+    ) -> Pending<f64> {
         let slot = self.frames % IN_FLIGHT;
         self.frames = self.frames.wrapping_add(1);
         let first = 2 * slot;
@@ -238,26 +271,14 @@ impl Timestamps {
             beginning_of_pass_write_index: Some(first),
             end_of_pass_write_index: Some(first + 1),
         };
-        population.record_timed(encoder, frame.iterations, Some(writes));
+        population.record_timed(encoder, iterations, Some(writes));
         let offset = u64::from(slot) * wgpu::QUERY_RESOLVE_BUFFER_ALIGNMENT;
         encoder.resolve_query_set(&self.queries, first..first + 2, &self.resolved, offset);
         let period = self.period;
-        let pending = Pending::record(&self.device, encoder, &self.resolved, offset..offset + 16, move |bytes| {
+        Pending::record(device, encoder, &self.resolved, offset..offset + 16, move |bytes| {
             let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(bytes);
             Ok(ticks[1].saturating_sub(ticks[0]) as f64 * period)
-        });
-        self.in_flight.push_back((frame, pending));
-    }
-
-    fn collect(&mut self) -> Vec<(Frame, f64)> {
-        let mut measured = Vec::new();
-        while let Some((frame, pending)) = self.in_flight.front_mut() {
-            let Some(result) = pending.take() else { break };
-            // a frame that was never submitted measures nothing
-            measured.extend(result.ok().map(|seconds| (*frame, seconds)));
-            self.in_flight.pop_front();
-        }
-        measured
+        })
     }
 }
 
@@ -401,5 +422,29 @@ mod tests {
         let spent = frames(200, |frame, iterations| iterations * if frame < 50 { 1e-3 } else { 0.1e-3 });
         assert!(used(&spent[50..90]) < 0.2, "one good frame is no promise");
         assert!(used(&spent[120..]) > 0.9, "{spent:?}");
+    }
+
+    #[test]
+    fn frames_that_are_done_together_share_their_time() {
+        let start = Instant::now();
+        let after = |milliseconds| start + Duration::from_millis(milliseconds);
+        let populations = [Arc::new(()), Arc::new(())];
+        let done = |population: usize, iterations, recorded, at| Done {
+            frame: Frame { population: Arc::downgrade(&populations[population]), iterations, learning: true },
+            recorded: after(recorded),
+            at: after(at),
+            seconds: 0.0,
+        };
+        let mut last = None;
+        let mut shared = |mut done: Vec<Done>| {
+            share_out(&mut last, &mut done);
+            done.iter().map(|done| (1e3 * done.seconds).round() as u64).collect::<Vec<_>>()
+        };
+        assert!(shared(vec![]).is_empty());
+        assert_eq!(shared(vec![done(0, 7, 10, 18)]), [8], "from when it was recorded");
+        assert_eq!(shared(vec![done(0, 7, 12, 23)]), [5], "from when the one before was done");
+        // both found in one look
+        assert_eq!(shared(vec![done(0, 1, 20, 35), done(0, 3, 30, 35)]), [3, 9]);
+        assert_eq!(shared(vec![done(0, 1, 40, 50), done(1, 4, 40, 50)]), [10, 10], "each may have been all of it");
     }
 }

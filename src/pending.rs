@@ -55,6 +55,8 @@ const LONGEST_CALLBACK: Duration = Duration::from_secs(10);
 struct State {
     /// Parts that have not arrived.
     missing: usize,
+    /// When the last part did.
+    arrived: Option<Instant>,
     failure: Option<String>,
     waker: Option<Waker>,
 }
@@ -86,7 +88,10 @@ impl Completion {
         }
         let mut state = lock(&self.state);
         match outcome {
-            Ok(()) => state.missing -= 1,
+            Ok(()) => {
+                state.missing -= 1;
+                state.arrived = Some(Instant::now());
+            }
             Err(reason) => drop(state.failure.get_or_insert(reason)),
         }
         let waker = if state.is_ready() { state.waker.take() } else { None };
@@ -160,6 +165,12 @@ impl<T> Pending<T> {
     /// Whether [`Pending::take`] has something to give.
     pub fn is_ready(&self) -> bool {
         self.decode.is_some() && lock(&self.shared).is_ready()
+    }
+
+    /// When the device delivered it.
+    pub(crate) fn arrived(&self) -> Option<Instant> {
+        let state = lock(&self.shared);
+        state.arrived.filter(|_| state.is_ready())
     }
 
     /// The result, once it has arrived; `None` until then, and after it was taken.

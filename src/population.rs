@@ -40,6 +40,8 @@ use std::sync::Arc;
 /// ```
 #[derive(Debug)]
 pub struct Population {
+    /// Tells it from all others for as long as it lives.
+    pub(crate) identity: Arc<()>,
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
     pub(crate) config: Config,
@@ -214,6 +216,7 @@ impl Population {
         let buffers = allocate(device, queue, &pipelines, config, &sizes, &hyper_parameters)?;
         let memory = Memory::new(device, queue, &pipelines, sizes, &table, buffers)?;
         let mut population = Self {
+            identity: Arc::default(),
             device: device.clone(),
             queue: queue.clone(),
             config: config.clone(),

@@ -444,6 +444,72 @@ fn a_pacer_keeps_to_its_budget() {
     }
 }
 
+/// A device that works with timestamps, where it has them, and one that has to do without.
+fn gpus() -> [Gpu; 2] {
+    [gpu(), Gpu::open_with_limits_blocking(None, wgpu::Limits::default()).expect("a device")]
+}
+
+/// What a device refuses takes it no time, which must not be taken for speed.
+#[test]
+fn a_pacer_learns_nothing_from_frames_that_the_device_refuses() {
+    for gpu in gpus() {
+        let mut population =
+            Population::new(&gpu.device, &gpu.queue, &Environment::pendulum_v1(), &Config::default()).expect("a population");
+        let mut pacer = Pacer::new(&gpu.device, &gpu.queue, Duration::from_millis(8));
+        for frame in 0..12 {
+            let (mut encoder, _) = refused_encoder(&gpu);
+            assert_eq!(pacer.record(&mut population, &mut encoder, u64::MAX), 1, "frame {frame}");
+            gpu.queue.submit([encoder.finish()]);
+            gpu.device.poll(wgpu::PollType::wait_indefinitely()).expect("the device works");
+        }
+        assert_eq!((pacer.measured(), pacer.last()), (0, None));
+    }
+}
+
+#[test]
+fn populations_that_share_a_pacer_are_estimated_each_by_itself() {
+    for gpu in gpus() {
+        let population = |learning_starts| {
+            let mut config = Config::default();
+            config.learning_starts = learning_starts;
+            Population::new(&gpu.device, &gpu.queue, &Environment::pendulum_v1(), &config).expect("a population")
+        };
+        let (mut learns, mut collects) = (population(1), population(100_000));
+        let mut pacer = Pacer::new(&gpu.device, &gpu.queue, Duration::from_millis(100));
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        learns.record_iterations(&mut encoder, 100);
+        gpu.queue.submit([encoder.finish()]);
+        assert!(learns.learns());
+        let mut most = [0, 0];
+        for _ in 0..12 {
+            let mut encoder = gpu.device.create_command_encoder(&Default::default());
+            let recorded = [&mut learns, &mut collects].map(|population| pacer.record(population, &mut encoder, u64::MAX));
+            most = [most[0].max(recorded[0]), most[1].max(recorded[1])];
+            gpu.queue.submit([encoder.finish()]);
+            gpu.device.poll(wgpu::PollType::wait_indefinitely()).expect("the device works");
+        }
+        assert!(most[1] > 1, "at most {most:?} iterations a frame");
+        gpu.check().expect("no error");
+    }
+}
+
+#[test]
+fn a_pacer_records_nothing_where_there_is_nothing_to_learn_from() {
+    let gpu = gpu();
+    let environment = Environment::host("line", 1, vec![-1.0], vec![1.0]).expect("sizes");
+    let mut population = Population::new(&gpu.device, &gpu.queue, &environment, &Config::default()).expect("a population");
+    let mut pacer = Pacer::new(&gpu.device, &gpu.queue, Duration::from_millis(8));
+    for _ in 0..5 {
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        assert_eq!(pacer.record(&mut population, &mut encoder, u64::MAX), 0);
+        gpu.queue.submit([encoder.finish()]);
+        gpu.device.poll(wgpu::PollType::wait_indefinitely()).expect("the device works");
+    }
+    let mut population = trained(&gpu, &cases()[0]).into_population();
+    let mut encoder = gpu.device.create_command_encoder(&Default::default());
+    assert_eq!(pacer.record(&mut population, &mut encoder, u64::MAX), 1, "one that learns");
+}
+
 #[test]
 fn an_encoder_that_is_never_submitted_is_an_error_value() {
     let gpu = gpu();
