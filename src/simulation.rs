@@ -292,12 +292,16 @@ impl Simulation {
         Ok(())
     }
 
-    /// Steps every environment for about 50 ms, `most` times at the most, waits, and returns how many times it was.
+    /// Steps every environment for about 50 ms, `most` times at the most, waits, and returns how many times it was: once at
+    /// least, unless `most` is 0.
     ///
     /// # Errors
     /// [`Error::Gpu`] where the device fails.
     pub fn advance_slice_blocking(&mut self, most: u32) -> Result<u32> {
-        let now = (self.cost.fitting(SLICE).min(f64::from(u32::MAX)) as u32).clamp(1, most.max(1));
+        if most == 0 {
+            return Ok(0);
+        }
+        let now = (self.cost.fitting(SLICE).min(f64::from(u32::MAX)) as u32).clamp(1, most);
         let start = Instant::now();
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("simulate") });
         self.record(&mut encoder, now);
@@ -605,5 +609,8 @@ mod tests {
         let mut simulation = simulation(&pendulum, 3, 1);
         refuses(simulation.hold_actions(&[0.0; 2]).map_err(|error| error.to_string()), "3 are needed");
         assert_eq!(simulation.environments(), 3);
+        // no step at all is none
+        assert_eq!(simulation.advance_slice_blocking(0).expect("nothing to do"), 0);
+        assert_eq!(simulation.standings_blocking().expect("readable")[0].length, 0);
     }
 }
