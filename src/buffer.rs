@@ -6,9 +6,15 @@ use crate::pending::Pending;
 use bytemuck::Pod;
 use std::ops::Range;
 
-/// The most bytes that one binding of a buffer holds on a device with `limits`.
+/// The most bytes that one binding of a buffer of floats holds on a device with `limits`.
 pub(crate) fn most_bytes(limits: &wgpu::Limits) -> u64 {
-    limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
+    most_bytes_of(limits, 4)
+}
+
+/// The same where a number of the kernels', which have 32 bits, counts `element` bytes. Buffers are made of 16 bytes.
+pub(crate) fn most_bytes_of(limits: &wgpu::Limits, element: u64) -> u64 {
+    let counted = (u64::from(u32::MAX) * element) / 16 * 16;
+    limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(counted)
 }
 
 /// Refuses `bytes` of `what` that are more than the `most` in one `container`.
@@ -31,12 +37,17 @@ pub(crate) fn check_fits(what: &str, bytes: u64, most: u64, container: &str, rem
 /// Creates a zeroed storage buffer, refusing what one binding of this device cannot hold.
 pub(crate) fn storage(device: &wgpu::Device, what: &str, bytes: u64, remedy: &str) -> Result<wgpu::Buffer> {
     check_fits(what, bytes, most_bytes(&device.limits()), "binding", remedy)?;
-    Ok(device.create_buffer(&wgpu::BufferDescriptor {
+    Ok(zeroed(device, what, bytes))
+}
+
+/// Creates a zeroed storage buffer that is known to fit.
+pub(crate) fn zeroed(device: &wgpu::Device, what: &str, bytes: u64) -> wgpu::Buffer {
+    device.create_buffer(&wgpu::BufferDescriptor {
         label: Some(what),
         size: bytes.max(16).next_multiple_of(16),
         usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
         mapped_at_creation: false,
-    }))
+    })
 }
 
 /// A buffer filled with `data`.
@@ -103,5 +114,20 @@ pub(crate) fn wait_blocking(device: &wgpu::Device) -> Result<()> {
     match receiver.recv_timeout(std::time::Duration::from_secs(10)) {
         Ok(Ok(())) => Ok(()),
         _ => Err(Error::Gpu("the device was lost or destroyed".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_binding_has_more_elements_than_32_bits_count() {
+        let endless = wgpu::Limits { max_storage_buffer_binding_size: u64::MAX, max_buffer_size: u64::MAX, ..Default::default() };
+        for element in [4, 16] {
+            let most = most_bytes_of(&endless, element);
+            assert!(most / element <= u32::MAX.into() && most.is_multiple_of(16) && most > (element - 1) << 32, "{element}: {most}");
+        }
+        assert_eq!(most_bytes(&wgpu::Limits::default()), 128 << 20);
     }
 }

@@ -10,7 +10,7 @@ use crate::program::{Access, Matrix, NOWHERE, Operation, Step, Steps, flag};
 /// basis φ(s), its last layer is v. The compatible parameters w lie in the target actor's place.
 pub(crate) fn update(config: &Config, networks: &Networks, grid: &Grid) -> Update {
     let rows = config.minibatch_rows();
-    let Networks { actor, critic, bounds, length } = networks;
+    let Networks { actor, critic, bounds, length, .. } = networks;
     let (bounds, w) = (*bounds, *length);
     let mut memory = Allocator::default();
     let observation_columns = vec4s(actor.observation_size);
@@ -33,6 +33,23 @@ pub(crate) fn update(config: &Config, networks: &Networks, grid: &Grid) -> Updat
     let last = actor.layers.len() - 1;
     actor_gradients.layers[last] = part(2);
     compatible_gradients.layers[last] = part(3);
+    let update = Update {
+        observation,
+        next_observation,
+        action,
+        rewards,
+        target_action: part(0),
+        target_value: next_pass.output,
+        value: critic_pass.output,
+        policy_action: part(0),
+        policy_value: critic_pass.output,
+        action_gradient: part(1),
+        length: memory.used,
+        steps: Steps::default(),
+    };
+    if !memory.fits() {
+        return update;
+    }
 
     let mode = Mode::Learning { statistics: Statistics::Batch, update_running: false };
     let pass = Pass { parameters: 0, mode, flags: flag::MINIBATCH_ROWS };
@@ -54,20 +71,7 @@ pub(crate) fn update(config: &Config, networks: &Networks, grid: &Grid) -> Updat
     actor_builder.backward_compatible_parameters(&mut steps, pass, &actor_pass, &compatible_gradients);
     critic_builder.backward_output_parameters(&mut steps, pass, &critic_pass, &d_value);
 
-    Update {
-        observation,
-        next_observation,
-        action,
-        rewards,
-        target_action: part(0),
-        target_value: next_pass.output,
-        value: critic_pass.output,
-        policy_action: part(0),
-        policy_value: critic_pass.output,
-        action_gradient: part(1),
-        length: memory.used,
-        steps: Steps(steps),
-    }
+    Update { steps: Steps(steps), ..update }
 }
 
 /// ∇μᵀw: the actor's derivative along w, layer by layer, into `output`.

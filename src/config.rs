@@ -519,7 +519,7 @@ impl Config {
     pub(crate) fn transitions_needed(&self) -> u32 {
         match (self.minibatch, self.algorithm) {
             // the action taken next is known one step later
-            (Minibatch::Latest, Algorithm::OnPolicy) => 2 * self.environments,
+            (Minibatch::Latest, Algorithm::OnPolicy) => self.environments.saturating_mul(2),
             (Minibatch::Latest, _) => self.environments,
             (Minibatch::Replay, _) if self.partial_batches => 1,
             (Minibatch::Replay, _) => self.batch_size,
@@ -536,11 +536,11 @@ impl Config {
         check(self.algorithm != Algorithm::OnPolicy || self.minibatch == Minibatch::Latest, || {
             "the on-policy algorithm learns from the latest step only: use minibatch latest, or algorithm off-policy with replay".into()
         })?;
-        check(self.minibatch == Minibatch::Replay || self.replay_capacity >= 2 * self.environments, || {
+        let two_steps = 2 * u64::from(self.environments);
+        check(self.minibatch == Minibatch::Replay || u64::from(self.replay_capacity) >= two_steps, || {
             format!(
-                "replay_capacity ({}) is less than two steps of all environments ({}), which minibatch latest needs",
-                self.replay_capacity,
-                2 * self.environments
+                "replay_capacity ({}) is less than two steps of all environments ({two_steps}), which minibatch latest needs",
+                self.replay_capacity
             )
         })?;
         check(self.minibatch == Minibatch::Replay || self.updates_per_iteration == 1, || {

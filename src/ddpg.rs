@@ -14,6 +14,8 @@ pub(crate) struct Networks {
     pub bounds: u32,
     /// vec4s of the online half; also the distance to the target half.
     pub length: u32,
+    /// The same where it is more than an agent can have, which nothing else here can tell.
+    pub needed: u64,
 }
 
 impl Networks {
@@ -24,7 +26,7 @@ impl Networks {
         let critic = Network::new(Role::Critic, config, environment, &mut allocator);
         let bounds = allocator.vector(2 * vec4s(environment.action_size()));
         actor.bounds = bounds;
-        Self { actor, critic, bounds, length: allocator.used }
+        Self { actor, critic, bounds, length: allocator.length(), needed: allocator.used }
     }
 
     /// Puts the action bounds into an agent's parameters (floats).
@@ -55,7 +57,8 @@ pub(crate) struct Update {
     /// dJ/da, still divided by the rows and negated.
     pub action_gradient: Matrix,
     /// vec4s of activations an agent.
-    pub length: u32,
+    pub length: u64,
+    /// None where the activations are more than an agent can have.
     pub steps: Steps,
 }
 
@@ -63,7 +66,7 @@ impl Update {
     /// Lays out the activations of an update and writes its steps.
     pub fn new(config: &Config, networks: &Networks, grid: &Grid) -> Self {
         let rows = config.minibatch_rows();
-        let Networks { actor, critic, bounds, length: target_offset } = networks;
+        let Networks { actor, critic, bounds, length: target_offset, .. } = networks;
         let (bounds, target_offset) = (*bounds, *target_offset);
         let mut memory = Allocator::default();
         let observation_columns = vec4s(actor.observation_size);
@@ -101,6 +104,24 @@ impl Update {
         let action = place(&critic_pass);
         let target_action = place(&target_critic);
         let policy_action = place(&policy_pass);
+        let output = |activations: &Activations| activations.output;
+        let update = Self {
+            observation,
+            next_observation,
+            action,
+            rewards,
+            target_action,
+            target_value: output(&target_critic),
+            value: output(&critic_pass),
+            policy_action,
+            policy_value: output(&policy_pass),
+            action_gradient,
+            length: memory.used,
+            steps: Steps::default(),
+        };
+        if !memory.fits() {
+            return update;
+        }
 
         let online = |update_running| Pass {
             parameters: 0,
@@ -117,7 +138,6 @@ impl Update {
         };
         let actor_builder = Builder { network: actor, grid, target_offset, verdict: None };
         let critic_builder = Builder { network: critic, grid, target_offset, verdict: bands.then_some(verdict) };
-        let output = |activations: &Activations| activations.output;
         let last = |gradients: &Gradients| gradients.layers[gradients.layers.len() - 1];
 
         let mut steps = Vec::new();
@@ -137,7 +157,7 @@ impl Update {
         critic_builder.forward(&mut steps, target, &target_critic, None);
         // update the critic by minimising the mean of (y - Q(s, a))^2
         critic_builder.forward(&mut steps, follow, &critic_pass, None);
-        let (value, target_value) = (output(&critic_pass), output(&target_critic));
+        let (value, target_value) = (update.value, update.target_value);
         let difference = temporal_difference(config, value, target_value, rewards, last(&critic_gradients));
         if bands {
             steps.push(temporal_difference_of_bands(difference, rewards, verdict));
@@ -153,7 +173,7 @@ impl Update {
         // update the actor along grad_a Q(s, mu(s)) grad mu(s), through the critic as it is now
         actor_builder.forward(&mut steps, follow, &actor_pass, Some(policy_action));
         critic_builder.forward(&mut steps, leave, &policy_pass, None);
-        let objective = policy_objective(output(&policy_pass), policy_action, bounds, last(&policy_gradients));
+        let objective = policy_objective(update.policy_value, policy_action, bounds, last(&policy_gradients));
         if bands {
             steps.push(policy_objective_of_bands(&objective, policy_action));
             steps.push(actor_loss(objective));
@@ -171,20 +191,7 @@ impl Update {
         // each Adam step has blended its parameters into the target networks
         actor_builder.backward_parameters(&mut steps, leave, &actor_pass, &actor_gradients);
 
-        Self {
-            observation,
-            next_observation,
-            action,
-            rewards,
-            target_action,
-            target_value,
-            value,
-            policy_action,
-            policy_value: output(&policy_pass),
-            action_gradient,
-            length: memory.used,
-            steps: Steps(steps),
-        }
+        Self { steps: Steps(steps), ..update }
     }
 }
 

@@ -2,9 +2,10 @@
 
 use crate::buffer::{read_blocking, storage, wait_blocking};
 use crate::error::{Error, Result};
+use crate::layout::environment_stride;
 use crate::memory::{AgentState, Memory, RoleBuffers, Sizes};
 use crate::network::Allocator;
-use crate::population::{Population, environment_stride};
+use crate::population::Population;
 use crate::program::Program;
 use crate::rollout::Rollout;
 use crate::trainer::Trainer;
@@ -148,7 +149,7 @@ impl<'a> Stage<'a> {
         let probe = |environments| {
             let mut activations = Allocator::default();
             let rollout = Rollout::new(&population.networks, &population.pipelines, environments, Some(seed), &mut activations);
-            (rollout, activations.used)
+            (rollout, activations.length())
         };
         let bytes_an_episode = 16 * u64::from(probe(1).1) * u64::from(agents);
         let environments = (ACTIVATION_BYTES / bytes_an_episode).clamp(1, u64::from(episodes)) as u32;

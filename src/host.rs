@@ -3,8 +3,9 @@
 use crate::buffer::storage;
 use crate::error::{Error, Result};
 use crate::fault::guarded;
+use crate::layout::transition_stride;
 use crate::pending::Pending;
-use crate::population::{Population, transition_stride};
+use crate::population::Population;
 use crate::transfer::{IN, Move, Mover, OUT, Transfer};
 use bytemuck::Zeroable;
 

@@ -73,6 +73,7 @@ pub mod guide;
 mod host;
 mod hyper_parameters;
 pub mod kernels;
+mod layout;
 mod measure;
 mod memory;
 mod network;

@@ -2,9 +2,9 @@
 
 use crate::buffer::filled;
 use crate::dispatch_table::{DispatchEntry, dispatch_table, entry_binding};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::pipelines::Pipelines;
-use crate::program::{MOST_OPERATIONS, Operation};
+use crate::program::{MOST_OPERATIONS, Operation, check_operations};
 use crate::vectors::Vectors;
 use bytemuck::{Pod, Zeroable};
 
@@ -107,7 +107,7 @@ impl Memory {
     /// Bind groups over `buffers`, with the operations that programs were scheduled into.
     ///
     /// # Errors
-    /// [`Error::Limit`] for more operations than a table holds.
+    /// [`Error::Limit`](crate::Error::Limit) for more operations than a table holds.
     pub fn new(
         device: &wgpu::Device,
         queue: &wgpu::Queue,
@@ -116,14 +116,7 @@ impl Memory {
         operations: &[Operation],
         buffers: RoleBuffers,
     ) -> Result<Self> {
-        if operations.len() > MOST_OPERATIONS {
-            return Err(Error::Limit {
-                what: "the networks' programs".into(),
-                needed: format!("{} operations", operations.len()),
-                offered: MOST_OPERATIONS.to_string(),
-                remedy: "use fewer hidden layers".into(),
-            });
-        }
+        check_operations(operations.len())?;
         let uniform = filled(device, queue, "sizes", wgpu::BufferUsages::UNIFORM, &[sizes]);
         // uniform: every invocation of a workgroup reads the same operation, which such memory is made for
         let mut whole = vec![Operation::zeroed(); MOST_OPERATIONS];

@@ -1,17 +1,17 @@
 //! A trained policy at work where the data is: from the caller's observations to the caller's actions, on the device.
 
-use crate::buffer::storage;
+use crate::buffer::{most_bytes, storage};
 use crate::ddpg::Networks;
 use crate::error::{Error, Result};
 use crate::fault::guarded;
 use crate::hyper_parameters::RawHyperParameters;
 use crate::kernels::Grid;
 use crate::memory::{AgentState, Memory, RoleBuffers, Sizes};
-use crate::network::{Activations, Allocator, Builder, Mode, Pass, vec4s};
+use crate::network::{Activations, Allocator, Builder, MOST_VEC4S, Mode, Pass, vec4s};
 use crate::pipelines::Pipelines;
 use crate::population::Population;
 use crate::program::{Matrix, Program, Steps};
-use crate::transfer::{IN, Move, Mover, OUT, Transfer};
+use crate::transfer::{IN, Move, Mover, OUT, ROWS as TRANSFER_ROWS, Transfer};
 use crate::vectors::{Content, Vectors};
 use bytemuck::Zeroable;
 use std::sync::Arc;
@@ -202,21 +202,22 @@ impl Policy {
     }
 
     fn build(&self, observations: Rows<'_>, actions: Rows<'_>, count: u32) -> Result<Inference> {
-        let (device, queue) = (&self.device, &self.queue);
+        let (device, queue, limits) = (&self.device, &self.queue, self.device.limits());
         let mut rows = count;
         let (pass, layout) = loop {
             let pass = ForwardPass::new(&self.networks, &self.pipelines, rows, self.first);
             let units = pass.steps.0.iter().map(|step| step.operation.units).max().unwrap_or_default();
-            let bytes = 16 * u64::from(pass.length);
-            if rows == 1 || (bytes <= ACTIVATION_BYTES && units <= device.limits().max_compute_workgroups_per_dimension) {
+            let (bytes, workgroups) = (16 * pass.length, units.max(rows.div_ceil(TRANSFER_ROWS)));
+            if rows == 1 || (bytes <= ACTIVATION_BYTES && workgroups <= limits.max_compute_workgroups_per_dimension) {
                 break (pass, bytes);
             }
             rows = rows.div_ceil(2);
         };
         let mut table = Vec::new();
         let program = pass.steps.schedule(&mut table, &self.pipelines);
-        program.prepare(&self.pipelines);
         let (smaller, medium) = ("use smaller networks", self.pipelines.medium());
+        program.check("an inference", smaller, &limits, &self.pipelines)?;
+        program.prepare(&self.pipelines);
         let unused = |what: &str| storage(device, what, 16, smaller);
         let buffers = RoleBuffers {
             parameters: self.parameters.clone(),
@@ -230,7 +231,7 @@ impl Policy {
         let sizes = Sizes {
             agents: 1,
             environments: 1,
-            activations_stride: pass.length,
+            activations_stride: pass.length.min(MOST_VEC4S) as u32,
             observation_size: self.observation_size(),
             action_size: self.action_size(),
             normalisation_epsilon: self.epsilon,
@@ -269,7 +270,8 @@ pub(crate) struct ForwardPass {
     pub observation: Matrix,
     pub action: Matrix,
     /// vec4s of activations.
-    pub length: u32,
+    pub length: u64,
+    /// None where the activations are more than there can be.
     pub steps: Steps,
 }
 
@@ -283,7 +285,9 @@ impl ForwardPass {
         let activations = Activations::new(&actor, observation, &mut memory);
         let pass = Pass { parameters: first, mode: Mode::Inference, flags: 0 };
         let mut steps = Vec::new();
-        Builder { network: &actor, grid, target_offset: networks.length, verdict: None }.forward(&mut steps, pass, &activations, None);
+        if memory.fits() {
+            Builder { network: &actor, grid, target_offset: networks.length, verdict: None }.forward(&mut steps, pass, &activations, None);
+        }
         Self { observation, action: activations.output, length: memory.used, steps: Steps(steps) }
     }
 }
@@ -294,19 +298,27 @@ impl Rows<'_> {
             let usage = self.buffer.usage();
             return Err(Error::config(format!("the buffer of the {what} has the usage {usage:?}, but STORAGE is needed")));
         }
+        let bytes = self.buffer.size();
+        if !bytes.is_multiple_of(4) {
+            return Err(Error::config(format!(
+                "the buffer of the {what} has {bytes} bytes, but a storage buffer of 32-bit floats needs a multiple of 4: {} or {}",
+                bytes - bytes % 4,
+                bytes.next_multiple_of(4)
+            )));
+        }
         let needed = u64::from(self.offset) + u64::from(count - 1) * u64::from(self.stride) + u64::from(columns);
-        let held = self.buffer.size() / 4;
+        let held = bytes / 4;
         if needed > held {
             return Err(Error::config(format!(
                 "{count} {what} of {columns} floats, from {} on and {} apart, need {needed} floats, but the buffer holds {held}",
                 self.offset, self.stride
             )));
         }
-        let most = device.limits().max_storage_buffer_binding_size;
-        if self.buffer.size() > most {
+        let most = most_bytes(&device.limits());
+        if bytes > most {
             return Err(Error::Limit {
                 what: format!("the buffer of the {what}"),
-                needed: format!("{} bytes", self.buffer.size()),
+                needed: format!("{bytes} bytes"),
                 offered: format!("{most} bytes in one binding"),
                 remedy: "use a smaller buffer, or request the device with a larger max_storage_buffer_binding_size".into(),
             });

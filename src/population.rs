@@ -1,20 +1,19 @@
 //! A population of agents on a device: its memory, its programs, and the recording of both. Never waits for the device.
 
-use crate::buffer::{most_bytes, storage};
-use crate::compatible;
-use crate::config::{Algorithm, Config, Optimizer};
+use crate::buffer::storage;
+use crate::config::{Algorithm, Config};
 use crate::ddpg::{Networks, Update};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::fault::guarded;
 use crate::host::HostMemory;
 use crate::hyper_parameters::HyperParameters;
-use crate::kernels::{Dealing, Grid, Kernel, Tile};
-use crate::memory::{AgentState, EPISODE_LOG, Memory, RoleBuffers, Sizes, option};
-use crate::network::Allocator;
+use crate::kernels::{Dealing, Tile};
+use crate::layout::{Demand, Demands, Layout, Programs};
+use crate::memory::{AgentState, EPISODE_LOG, Memory, RoleBuffers};
 use crate::pipelines::Pipelines;
 use crate::plan::{self, Iteration, Iterator, Plan};
-use crate::program::{Access, Operation, Program, Step, Steps};
+use crate::program::{Operation, Program};
 use crate::random::Philox;
 use crate::rollout::Rollout;
 use crate::vectors::{Content, Vectors};
@@ -65,47 +64,6 @@ pub struct Population {
     /// Environment steps at which the replay rings were last empty.
     emptied_at: u64,
     pub(crate) host: HostMemory,
-}
-
-#[derive(Debug)]
-struct Programs {
-    reset: Program,
-    rollout: Program,
-    learn: Program,
-    clear_measurements: Program,
-    /// The rollout without its environments.
-    actor: Program,
-}
-
-/// Programs, and where they find things in an agent's memory: what there is to know of a population before it is on a device.
-struct Layout {
-    update: Update,
-    rollout: Rollout,
-    /// vec4s of activations an agent.
-    activations: u32,
-    programs: Programs,
-    /// The operations of all programs.
-    table: Vec<Operation>,
-}
-
-impl Layout {
-    fn new(config: &Config, networks: &Networks, grid: &Grid) -> Self {
-        let update = match config.algorithm {
-            Algorithm::Compatible => compatible::update(config, networks, grid),
-            _ => Update::new(config, networks, grid),
-        };
-        let mut activations = Allocator { used: update.length };
-        let rollout = Rollout::new(networks, grid, config.environments, None, &mut activations);
-        let mut table = Vec::new();
-        let programs = Programs {
-            reset: rollout.reset.schedule(&mut table, grid),
-            rollout: rollout.steps.schedule(&mut table, grid),
-            learn: update.steps.schedule(&mut table, grid),
-            clear_measurements: clear_measurements().schedule(&mut table, grid),
-            actor: rollout.actor().schedule(&mut table, grid),
-        };
-        Self { update, rollout, activations: activations.used, programs, table }
-    }
 }
 
 /// How a population runs, as opposed to what it learns: nothing here changes the algorithm.
@@ -177,7 +135,6 @@ impl Population {
         options: Options,
     ) -> Result<Self> {
         config.validate()?;
-        environment.validate()?;
         if hyper_parameters.len() != config.agents as usize {
             return Err(Error::config(format!(
                 "{} hyper-parameter sets for {} agents; there must be one an agent",
@@ -194,11 +151,15 @@ impl Population {
         if let Some(tile) = options.tile {
             tile.check(device)?;
         }
-        let networks = Networks::new(config, environment);
         let plan = plan::choose(device, options.plan, options.tile)?;
         let grid = plan.grid(device, options.tile, options.dealing, config);
+        let layout = Layout::new(config, environment, &grid, options)?;
+        let limits = device.limits();
+        layout.check_memory(&limits, grid.medium())?;
+        layout.check_dispatches(&limits, environment, plan, &grid)?;
+        let demands = layout.demands(&limits);
+        let Layout { networks, update, rollout, sizes, mut programs, table } = layout;
         let pipelines = Arc::new(Pipelines::new(device, environment, grid)?);
-        let Layout { update, rollout, activations, mut programs, table } = Layout::new(config, &networks, &grid);
         // in every plan, environments on the host need the actor alone
         for program in [&programs.reset, &programs.clear_measurements, &programs.actor] {
             program.prepare(&pipelines);
@@ -212,8 +173,7 @@ impl Population {
             let kinds = iterations(config, environment);
             Iterator::new(device, queue, &pipelines, &programs.rollout, &programs.learn, kinds)
         });
-        let sizes = sizes(config, environment, &networks, activations, options);
-        let buffers = allocate(device, queue, &pipelines, config, &sizes, &hyper_parameters)?;
+        let buffers = allocate(device, queue, &pipelines, &demands, &hyper_parameters)?;
         let memory = Memory::new(device, queue, &pipelines, sizes, &table, buffers)?;
         let mut population = Self {
             identity: Arc::default(),
@@ -504,11 +464,11 @@ impl Population {
 /// The operations of a population that `options` describe: the same for all ways to deal out work that come to the same.
 ///
 /// # Errors
-/// As [`plan::choose`].
+/// As [`plan::choose`] and [`Layout::new`].
 pub(crate) fn operations_of(device: &wgpu::Device, environment: &Environment, config: &Config, options: Options) -> Result<Vec<Operation>> {
     let plan = plan::choose(device, options.plan, options.tile)?;
     let grid = plan.grid(device, options.tile, options.dealing, config);
-    Ok(Layout::new(config, &Networks::new(config, environment), &grid).table)
+    Ok(Layout::new(config, environment, &grid, options)?.table)
 }
 
 /// The kinds of iteration that a population may be asked for.
@@ -518,92 +478,28 @@ fn iterations(config: &Config, environment: &Environment) -> Vec<Iteration> {
     updates.into_iter().chain([Iteration { simulates: false, updates: 1 }]).collect()
 }
 
-fn clear_measurements() -> Steps {
-    Steps(vec![Step {
-        operation: Operation { kind: Kernel::ClearMeasurements as u32, units: 1, ..Default::default() },
-        reads: vec![],
-        writes: vec![Access::Agent],
-    }])
-}
-
-pub(crate) fn environment_stride(environment: &Environment) -> u32 {
-    environment.state_size + environment.action_size() + 4
-}
-
-/// Floats of a stored transition: observation, action, reward, terminated, next observation.
-pub(crate) fn transition_stride(environment: &Environment) -> u32 {
-    2 * environment.observation_size + environment.action_size() + 2
-}
-
-pub(crate) fn sizes(config: &Config, environment: &Environment, networks: &Networks, activations: u32, options: Options) -> Sizes {
-    let transition = transition_stride(environment);
-    let flags = [
-        (options.record_gradients, option::RECORD_GRADIENTS),
-        (config.store_unclipped_actions, option::STORE_UNCLIPPED_ACTIONS),
-        (config.truncation_is_terminal, option::TRUNCATION_IS_TERMINAL),
-        (config.reset_noise, option::RESET_NOISE),
-        (config.optimizer == Optimizer::GradientDescent, option::GRADIENT_DESCENT),
-        (!config.algorithm.has_targets(), option::NO_TARGETS),
-    ];
-    Sizes {
-        agents: config.agents,
-        environments: config.environments,
-        parameters_stride: 2 * networks.length,
-        target_offset: networks.length,
-        moments_stride: networks.length * if options.record_gradients { 3 } else { 2 },
-        second_moment_offset: networks.length,
-        gradient_offset: 2 * networks.length,
-        activations_stride: activations,
-        replay_stride: transition.saturating_mul(config.replay_capacity),
-        transition_stride: transition,
-        replay_capacity: config.replay_capacity,
-        environment_stride: environment_stride(environment),
-        batch_size: config.batch_size,
-        observation_size: environment.observation_size,
-        action_size: environment.action_size(),
-        time_limit: config.time_limit(environment),
-        random_steps: config.random_steps.div_ceil(config.environments),
-        flags: flags.iter().filter(|(on, _)| *on).map(|(_, bit)| bit).sum(),
-        normalisation_epsilon: config.batch_norm_epsilon,
-        normalisation_decay: config.batch_norm_decay,
-    }
-}
-
 fn allocate(
     device: &wgpu::Device,
     queue: &wgpu::Queue,
     pipelines: &Pipelines,
-    config: &Config,
-    sizes: &Sizes,
+    demands: &Demands,
     hyper_parameters: &[HyperParameters],
 ) -> Result<RoleBuffers> {
-    let agents = u64::from(config.agents);
-    let of = |each: u32, bytes: u64| agents * u64::from(each) * bytes;
-    let with = |what: &str| format!("{what} of {agents} agent{}", if agents == 1 { "" } else { "s" });
-    let smaller = "use fewer agents or smaller networks";
-    let transition = 4 * u64::from(sizes.transition_stride);
-    let most = most_bytes(&device.limits()) / transition / agents;
-    let replay = format!("use a replay_capacity of at most {most}, or fewer agents");
-    let replay_bytes = agents * transition * u64::from(config.replay_capacity);
     let raw: Vec<_> = hyper_parameters.iter().map(HyperParameters::raw).collect();
-    let vectors = |what: &str, each, remedy| Vectors::new(device, pipelines.medium(), &with(what), of(each, 16), remedy);
+    let buffer = |demand: &Demand| storage(device, &demand.what, demand.bytes, &demand.remedy);
+    let vectors = |demand: &Demand| Vectors::new(device, pipelines.medium(), &demand.what, demand.bytes, &demand.remedy);
     Ok(RoleBuffers {
-        replay: storage(device, &with(&format!("a replay ring of {} transitions", config.replay_capacity)), replay_bytes, &replay)?,
-        parameters: vectors("the parameters", sizes.parameters_stride, smaller)?,
-        moments: vectors("Adam's moments", sizes.moments_stride, smaller)?,
-        activations: vectors("the activations", sizes.activations_stride, "use fewer agents, a smaller batch or fewer environments")?,
-        environments: storage(
-            device,
-            &with("the environments"),
-            of(sizes.environment_stride, 4) * u64::from(config.environments),
-            "use fewer environments",
-        )?,
-        agent_states: storage(device, &with("the counters"), of(size_of::<AgentState>() as u32, 1), "use fewer agents")?,
+        replay: buffer(&demands.replay)?,
+        parameters: vectors(&demands.parameters)?,
+        moments: vectors(&demands.moments)?,
+        activations: vectors(&demands.activations)?,
+        environments: buffer(&demands.environments)?,
+        agent_states: buffer(&demands.agent_states)?,
         hyper_parameters: Vectors::filled(
             device,
             queue,
             (pipelines.medium(), Content::Words),
-            &with("the hyper-parameters"),
+            "the hyper-parameters",
             &raw,
             "use fewer agents",
         )?,

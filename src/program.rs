@@ -2,7 +2,7 @@
 //! replayed as often as wanted.
 
 use crate::bands;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernels::{Grid, Kernel, Kinds};
 use crate::pipelines::Pipelines;
 use crate::specialised;
@@ -54,6 +54,39 @@ pub(crate) const NOWHERE: u32 = u32::MAX;
 /// Operations of all programs of a population: what a uniform buffer holds within WebGPU's default limits, as in
 /// `shaders/shared/bindings.wgsl`.
 pub(crate) const MOST_OPERATIONS: usize = 512;
+
+/// Refuses more operations than a table holds.
+///
+/// # Errors
+/// [`Error::Limit`].
+pub(crate) fn check_operations(count: usize) -> Result<()> {
+    if count <= MOST_OPERATIONS {
+        return Ok(());
+    }
+    Err(Error::Limit {
+        what: "the networks' programs".into(),
+        needed: format!("{count} operations"),
+        offered: MOST_OPERATIONS.to_string(),
+        remedy: "use fewer hidden layers".into(),
+    })
+}
+
+/// Refuses more workgroups than a dispatch can have along one of its dimensions.
+///
+/// # Errors
+/// [`Error::Limit`] with `remedy`.
+pub(crate) fn check_workgroups(what: &str, workgroups: u32, limits: &wgpu::Limits, remedy: &str) -> Result<()> {
+    let most = limits.max_compute_workgroups_per_dimension;
+    if workgroups <= most {
+        return Ok(());
+    }
+    Err(Error::Limit {
+        what: what.into(),
+        needed: format!("{workgroups} workgroups along a dimension of a dispatch"),
+        offered: most.to_string(),
+        remedy: remedy.into(),
+    })
+}
 
 impl Operation {
     /// Multiplications and additions of its product; 0 where it has none.
@@ -179,6 +212,15 @@ pub(crate) struct Dispatch {
     pub workgroups: (u32, u32),
     /// Its own, where it has one; else that of its kinds.
     pub specialised: Option<wgpu::ComputePipeline>,
+}
+
+impl Dispatch {
+    /// The workgroups of `agents` along each dimension, as the entry points have it.
+    fn grid(&self, grid: &Grid, agents: u32) -> [u32; 3] {
+        let (units, operations) = self.workgroups;
+        let (x, y) = if grid.tile.mixes_kinds() { (units, operations) } else { (operations, units) };
+        [x, y, agents]
+    }
 }
 
 /// Steps in the order of the algorithm, still to be levelled.
@@ -350,6 +392,15 @@ impl Program {
         first..self.dispatches.last().map_or(first, |dispatch| dispatch.first + dispatch.operations)
     }
 
+    /// Refuses a device whose dispatches cannot have as many workgroups as this program's.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] with `remedy`.
+    pub fn check(&self, what: &str, remedy: &str, limits: &wgpu::Limits, grid: &Grid) -> Result<()> {
+        let most = self.dispatches.iter().flat_map(|dispatch| dispatch.grid(grid, 1)).max().unwrap_or_default();
+        check_workgroups(what, most, limits, remedy)
+    }
+
     /// Compiles what the program needs, so that recording it never waits for a compiler.
     pub fn prepare(&self, pipelines: &Pipelines) {
         for dispatch in &self.dispatches {
@@ -380,10 +431,8 @@ impl Program {
                     pass.set_bind_group(1, table, &[dispatch.first * pipelines.dispatch_alignment]);
                 }
             }
-            let (units, operations) = dispatch.workgroups;
-            // as their entry points have it
-            let (x, y) = if pipelines.tile.mixes_kinds() { (units, operations) } else { (operations, units) };
-            pass.dispatch_workgroups(x, y, agents);
+            let [x, y, z] = dispatch.grid(pipelines, agents);
+            pass.dispatch_workgroups(x, y, z);
         }
     }
 }

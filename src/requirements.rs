@@ -1,16 +1,13 @@
 //! What a configuration asks of a device, for applications that open their own.
 
 use crate::config::Config;
-use crate::ddpg::{Networks, Update};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::kernels::{Grid, Tile};
-use crate::memory::AgentState;
-use crate::network::Allocator;
-use crate::population::{environment_stride, transition_stride};
+use crate::layout::Layout;
+use crate::plan;
+use crate::population::Options;
 use crate::program::{MOST_OPERATIONS, Operation};
-use crate::rollout::Rollout;
-use crate::vectors::Medium;
 
 /// The features without which nothing works: none.
 ///
@@ -49,10 +46,12 @@ pub fn optional_features() -> wgpu::Features {
 /// ```
 ///
 /// # Errors
-/// [`Error::Config`] for settings that cannot work on any device.
+/// [`Error::Config`] for settings that cannot work on any device, [`Error::Limit`] for more hidden layers than a program holds.
 pub fn required_limits(config: &Config, environment: &Environment) -> Result<wgpu::Limits> {
-    let largest = memory(config, environment)?.into_iter().map(|(_, bytes, _)| bytes).max().unwrap_or_default();
     let mut limits = wgpu::Limits::default();
+    // the tile decides how the work is dealt out, not how much room it takes
+    let layout = Layout::new(config, environment, &Grid::of(Tile::Portable, 1), Options::default())?;
+    let largest = layout.demands(&limits).all().into_iter().map(|demand| demand.bytes).max().unwrap_or_default();
     limits.max_storage_buffer_binding_size = limits.max_storage_buffer_binding_size.max(largest);
     limits.max_buffer_size = limits.max_buffer_size.max(largest);
     Ok(limits)
@@ -85,45 +84,21 @@ pub fn check_device(device: &wgpu::Device, config: &Config, environment: &Enviro
     ];
     for (what, needed, offered) in counts {
         if offered < needed {
-            return Err(limit("the kernels", format!("{needed} {what}"), format!("{offered}")));
+            return Err(limit("the kernels", format!("{needed} {what}"), format!("{offered}"), REQUEST));
         }
     }
-    let vectors = Tile::best(device).medium();
-    for (what, bytes, is_vectors) in memory(config, environment)? {
-        let most = if is_vectors { vectors } else { Medium::Buffer }.most_bytes(&offered);
-        if bytes > most {
-            return Err(limit(&what, format!("{bytes} bytes"), format!("{most} bytes in one binding")));
-        }
-    }
-    Ok(())
+    let plan = plan::choose(device, None, None)?;
+    let grid = plan.grid(device, None, None, config);
+    let layout = Layout::new(config, environment, &grid, Options::default())?;
+    layout.check_memory(&offered, grid.medium()).map_err(|error| match error {
+        Error::Limit { what, needed, offered, remedy } => limit(&what, needed, offered, &format!("{remedy}, or {REQUEST}")),
+        other => other,
+    })?;
+    layout.check_dispatches(&offered, environment, plan, &grid)
 }
 
-fn limit(what: &str, needed: String, offered: String) -> Error {
-    let remedy = "request the device with the limits that ddpg_wgpu::required_limits gives, or use smaller settings".into();
-    Error::Limit { what: what.into(), needed, offered, remedy }
-}
+const REQUEST: &str = "request the device with the limits that ddpg_wgpu::required_limits gives";
 
-/// What is large, its bytes, and whether it is made of vec4s, which need not be in a buffer.
-fn memory(config: &Config, environment: &Environment) -> Result<Vec<(String, u64, bool)>> {
-    config.validate()?;
-    environment.validate()?;
-    let networks = Networks::new(config, environment);
-    // the tile decides how the work is dealt out, not how much room it takes
-    let grid = Grid::of(Tile::Portable, 1);
-    let mut activations = Allocator { used: Update::new(config, &networks, &grid).length };
-    Rollout::new(&networks, &grid, config.environments, None, &mut activations);
-    let each = |vec4s: u32| 16 * u64::from(vec4s) * u64::from(config.agents);
-    let floats = |floats: u64| 4 * floats * u64::from(config.agents);
-    Ok(vec![
-        ("the parameters".into(), each(2 * networks.length), true),
-        ("Adam's moments".into(), each(2 * networks.length), true),
-        ("the activations".into(), each(activations.used), true),
-        (
-            format!("the replay rings of {} transitions", config.replay_capacity),
-            floats(u64::from(config.replay_capacity) * u64::from(transition_stride(environment))),
-            false,
-        ),
-        ("the environments".into(), floats(u64::from(config.environments) * u64::from(environment_stride(environment))), false),
-        ("the counters".into(), size_of::<AgentState>() as u64 * u64::from(config.agents), false),
-    ])
+fn limit(what: &str, needed: String, offered: String, remedy: &str) -> Error {
+    Error::Limit { what: what.into(), needed, offered, remedy: remedy.into() }
 }

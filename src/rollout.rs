@@ -16,12 +16,16 @@ pub(crate) struct Rollout {
 }
 
 impl Rollout {
-    /// `evaluation` is the seed of the starting states where nothing is explored or stored.
+    /// `evaluation` is the seed of the starting states where nothing is explored or stored. There are no steps where `memory`
+    /// does not hold the activations.
     pub fn new(networks: &Networks, grid: &Grid, environments: u32, evaluation: Option<u32>, memory: &mut Allocator) -> Self {
         let actor = &networks.actor;
         let observation = memory.matrix(environments, vec4s(actor.observation_size));
         let activations = Activations::new(actor, observation, memory);
         let action = activations.output;
+        if !memory.fits() {
+            return Self { observation, action, reset: Steps::default(), steps: Steps::default() };
+        }
         let pass = Pass { parameters: 0, mode: Mode::Inference, flags: 0 };
         let mut steps = Vec::new();
         Builder { network: actor, grid, target_offset: networks.length, verdict: None }.forward(&mut steps, pass, &activations, None);

@@ -28,7 +28,7 @@ pub struct Transfer {
 }
 
 /// Rows a workgroup moves, `TRANSFER_ROWS` of the shader.
-const ROWS: u32 = 64;
+pub(crate) const ROWS: u32 = 64;
 
 /// Number of the binding of `transfer`, of the buffer that is read, and of the one that is written.
 const TRANSFER: u32 = 9;

@@ -1,7 +1,7 @@
 //! Memory that kernels address by whole vec4s: a buffer or, for drivers that load a texel faster than four numbers, a
 //! texture with a vec4 a texel, row after row.
 
-use crate::buffer::{Source, check_fits, filled, most_bytes, storage};
+use crate::buffer::{Source, check_fits, filled, most_bytes_of, zeroed};
 use crate::error::Result;
 use bytemuck::Pod;
 use std::ops::Range;
@@ -40,9 +40,18 @@ impl Medium {
     /// The most bytes that one binding holds on a device with `limits`.
     pub fn most_bytes(self, limits: &wgpu::Limits) -> u64 {
         match self {
-            Medium::Buffer => most_bytes(limits),
+            Medium::Buffer => most_bytes_of(limits, VEC4),
             Medium::Texture => VEC4 * ROW * u64::from(limits.max_texture_dimension_2d),
         }
+    }
+
+    /// Refuses `bytes` of `what` that are more than one binding holds.
+    ///
+    /// # Errors
+    /// [`Error::Limit`](crate::Error::Limit) with `remedy`.
+    pub fn check_fits(self, limits: &wgpu::Limits, what: &str, bytes: u64, remedy: &str) -> Result<()> {
+        let container = if self == Medium::Buffer { "binding" } else { "texture" };
+        check_fits(what, bytes, self.most_bytes(limits), container, remedy)
     }
 }
 
@@ -91,14 +100,15 @@ impl Vectors {
     /// # Errors
     /// [`Error::Limit`](crate::Error::Limit) with `remedy`.
     pub fn new(device: &wgpu::Device, medium: Medium, what: &str, bytes: u64, remedy: &str) -> Result<Self> {
+        medium.check_fits(&device.limits(), what, bytes, remedy)?;
         match medium {
-            Medium::Buffer => Ok(Self::Buffer(storage(device, what, bytes, remedy)?)),
+            Medium::Buffer => Ok(Self::Buffer(zeroed(device, what, bytes))),
             Medium::Texture => Self::texture(device, Content::Floats, what, bytes, remedy),
         }
     }
 
     fn texture(device: &wgpu::Device, content: Content, what: &str, bytes: u64, remedy: &str) -> Result<Self> {
-        check_fits(what, bytes, Medium::Texture.most_bytes(&device.limits()), "texture", remedy)?;
+        Medium::Texture.check_fits(&device.limits(), what, bytes, remedy)?;
         let texture = device.create_texture(&wgpu::TextureDescriptor {
             label: Some(what),
             // refused above where the number of rows would not fit
@@ -126,6 +136,7 @@ impl Vectors {
         data: &[T],
         remedy: &str,
     ) -> Result<Self> {
+        medium.check_fits(&device.limits(), what, size_of_val(data) as u64, remedy)?;
         if medium == Medium::Buffer {
             let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
             return Ok(Self::Buffer(filled(device, queue, what, usage, data)));

@@ -2,7 +2,8 @@
 //! or from those that resets and random actions lead to, beside a float64 reference.
 
 use crate::buffer::{read_blocking, wait_blocking};
-use crate::population::{Population, environment_stride};
+use crate::layout::environment_stride;
+use crate::population::Population;
 use crate::{Config, Environment, Gpu};
 
 /// One step of one environment, as the device took it.

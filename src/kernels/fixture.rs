@@ -89,7 +89,7 @@ impl Fixture {
         room.vector(1);
         let actor_gradient = room.matrix(shape.rows, vec4s(shape.action_size));
 
-        let contents = Contents::new(AGENTS, memory.used, room.used);
+        let contents = Contents::new(AGENTS, memory.length(), room.length());
         let numbers = Numbers::new(u64::from(shape.rows) << 32 | u64::from(shape.inputs) << 16 | u64::from(shape.layers[0].0));
         let mut fixture = Self { network, contents, activations, gradients, action_gradient, actor_gradient, numbers, rows: shape.rows };
         fixture.draw_parameters();

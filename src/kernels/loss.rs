@@ -80,7 +80,7 @@ mod tests {
             let rewards = matrix(1, 1);
             let d_value = matrix(2, 3).window(1, 1);
             let action = matrix(vec4s(actions) + 1, 1).window(0, vec4s(actions));
-            let mut contents = Contents::new(AGENTS, 2 * vec4s(actions) + 2, room.used);
+            let mut contents = Contents::new(AGENTS, 2 * vec4s(actions) + 2, room.length());
             contents.sizes.action_size = actions;
             for (agent, state) in contents.states.iter_mut().enumerate() {
                 state.rows = sampled;

@@ -5,8 +5,9 @@ use crate::config::Config;
 use crate::ddpg::{Networks, Update};
 use crate::environment::Environment;
 use crate::kernels::Kernel;
+use crate::layout;
 use crate::network::{Allocator, vec4s};
-use crate::population::{self, Options};
+use crate::population::Options;
 use crate::program::Step;
 use crate::rollout::Rollout;
 
@@ -38,7 +39,7 @@ impl World {
         let update = Update::new(config, &networks, &rig.pipelines);
         let mut memory = Allocator { used: update.length };
         let rollout = Rollout::new(&networks, &rig.pipelines, config.environments, None, &mut memory);
-        let sizes = population::sizes(config, environment, &networks, memory.used, Options::default());
+        let sizes = layout::sizes(config, environment, &networks, memory.length(), Options::default());
         let mut contents = Contents::of_sizes(sizes, config);
         contents.activations.fill(0.0);
         let bounds = Place::vector(networks.bounds, environment.action_size());

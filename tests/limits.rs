@@ -1,0 +1,157 @@
+//! Settings beyond what a device, or 32 bits, can do: errors that say so, before anything is compiled or allocated.
+
+use ddpg_wgpu::wgpu::{self, BufferUsages};
+use ddpg_wgpu::*;
+
+fn gpu() -> Gpu {
+    Gpu::open_blocking(None).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A device whose dispatches have few workgroups.
+fn with_workgroups(most: u32) -> Gpu {
+    let limits = wgpu::Limits { max_compute_workgroups_per_dimension: most, ..Default::default() };
+    Gpu::open_with_limits_blocking(None, limits).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn config(change: impl FnOnce(&mut Config)) -> Config {
+    let mut config = Config::default();
+    change(&mut config);
+    config
+}
+
+fn small() -> Config {
+    config(|config| {
+        (config.environments, config.actor_hidden, config.critic_hidden) = (1, vec![8], vec![8]);
+        (config.batch_size, config.replay_capacity, config.learning_starts) = (4, 3000, 4);
+        config.random_steps = 0;
+    })
+}
+
+#[test]
+fn dispatches_that_the_device_cannot_make_are_refused() {
+    let gpu = with_workgroups(16);
+    let new = |config: &Config, environment: &Environment| Population::new(&gpu.device, &gpu.queue, environment, config).map(drop);
+    new(&small(), &Environment::pendulum_v1()).expect("it fits");
+    let host = Environment::host("host", 3, vec![-1.0], vec![1.0]).expect("an environment");
+    for (config, environment) in [
+        (config(|config| config.critic_hidden = vec![1024, 1024]), Environment::pendulum_v1()),
+        (config(|config| config.environments = 100_000), Environment::pendulum_v1()),
+        (config(|config| config.environments = 100_000), host.clone()),
+        (config(|config| (config.environments, config.agents) = (1, 17)), Environment::pendulum_v1()),
+    ] {
+        let error = new(&config, &environment).expect_err("more than 16 workgroups");
+        let message = error.to_string();
+        assert!(matches!(error, Error::Limit { .. }) && message.contains("workgroups") && message.contains("offers 16"), "{message}");
+    }
+    gpu.check().expect("nothing reached the device");
+    // within WebGPU's limits
+    let gpu = self::gpu();
+    if Tile::best(&gpu.device) == Tile::Subgroup {
+        let wide = config(|config| {
+            (config.actor_hidden, config.critic_hidden, config.batch_size) = (vec![4096, 4096], vec![8], 8);
+        });
+        for config in [wide, config(|config| (config.environments, config.replay_capacity) = (600_000, 600_000))] {
+            let checked = check_device(&gpu.device, &config, &Environment::pendulum_v1()).expect_err("too many workgroups");
+            let built = Population::new(&gpu.device, &gpu.queue, &Environment::pendulum_v1(), &config).expect_err("too many workgroups");
+            assert!(checked.to_string().contains("offers 65535"), "{checked}");
+            assert_eq!(checked.to_string(), built.to_string());
+        }
+    }
+    gpu.check().expect("nothing reached the device");
+}
+
+/// In release builds such sizes used to wrap around to small ones.
+#[test]
+fn sizes_beyond_32_bits_are_errors() {
+    let gpu = gpu();
+    let environment = Environment::pendulum_v1();
+    let wide = vec![65_536; 6];
+    let refused = [
+        (config(|config| config.actor_hidden = wide.clone()), "the networks of an agent take"),
+        (config(|config| config.critic_hidden = wide.clone()), "the networks of an agent take"),
+        (config(|config| (config.batch_size, config.replay_capacity) = (1 << 24, 1 << 24)), "the activations of an agent take"),
+        (config(|config| (config.environments, config.replay_capacity) = (1 << 31, u32::MAX)), "the activations of an agent take"),
+        (
+            config(|config| {
+                (config.environments, config.replay_capacity, config.minibatch) = (1 << 31, u32::MAX, Minibatch::Latest);
+                config.algorithm = Algorithm::OnPolicy;
+            }),
+            "two steps of all environments (4294967296)",
+        ),
+        (
+            config(|config| {
+                (config.environments, config.replay_capacity, config.minibatch) = (1 << 28, u32::MAX, Minibatch::Latest);
+                config.algorithm = Algorithm::Compatible;
+            }),
+            "the activations of an agent take",
+        ),
+    ];
+    for (config, says) in refused {
+        let results = [
+            required_limits(&config, &environment).map(drop),
+            check_device(&gpu.device, &config, &environment),
+            Population::new(&gpu.device, &gpu.queue, &environment, &config).map(drop),
+        ];
+        for result in results {
+            let error = result.expect_err(says);
+            let message = error.to_string();
+            assert!(matches!(error, Error::Config(_)) && message.contains(says), "{message}");
+        }
+    }
+    // what can be addressed, but by no device
+    let large = config(|config| (config.agents, config.replay_capacity) = (65_535, u32::MAX));
+    let limits = required_limits(&large, &environment).expect("a large device");
+    assert_eq!(limits.max_buffer_size, 65_535 * 36 * u64::from(u32::MAX));
+    assert!(matches!(check_device(&gpu.device, &large, &environment), Err(Error::Limit { .. })));
+    gpu.check().expect("nothing reached the device");
+}
+
+#[cfg(feature = "checkpoint")]
+#[test]
+fn a_snapshot_of_absurd_networks_is_refused() {
+    use ddpg_wgpu::checkpoint::Contents;
+    let gpu = gpu();
+    let trainer = Trainer::new(&gpu.device, &gpu.queue, &Environment::pendulum_v1(), &small()).expect("a trainer");
+    let snapshot = &mut trainer.snapshot_blocking(Contents::Parameters).expect("snapshots")[0];
+    snapshot.config.actor_hidden = vec![65_536; 6];
+    let message = Snapshot::from_bytes(&snapshot.to_bytes().expect("bytes")).expect_err("not its networks").to_string();
+    assert!(message.contains("layer2.weight is missing"), "{message}");
+    assert!(Policy::from_snapshot(&gpu.device, &gpu.queue, snapshot).is_err());
+    snapshot.config.actor_hidden = vec![8];
+    (snapshot.config.minibatch, snapshot.config.environments) = (Minibatch::Latest, 1 << 31);
+    let message = Snapshot::from_bytes(&snapshot.to_bytes().expect("bytes")).expect_err("no such ring").to_string();
+    assert!(message.contains("4294967296"), "{message}");
+}
+
+/// An environment that does not compile tells whether sizes are looked at first.
+#[test]
+fn sizes_are_refused_before_anything_is_compiled() {
+    let gpu = gpu();
+    let broken = Environment::new("Broken", "fn nothing() {}", 1, 1, vec![-1.0], vec![1.0], 1).expect("its sizes hold");
+    for (config, says) in [
+        (config(|config| config.replay_capacity = u32::MAX), "a replay ring of 4294967295 transitions"),
+        (config(|config| (config.actor_hidden, config.critic_hidden) = (vec![4; 60], vec![4; 60])), "offers 512"),
+        // levelling takes the square of their number
+        (config(|config| config.critic_hidden = vec![4; 20_000]), "offers 512"),
+    ] {
+        let checked = check_device(&gpu.device, &config, &broken);
+        let built = Population::new(&gpu.device, &gpu.queue, &broken, &config).map(drop);
+        for result in [checked, built] {
+            let error = result.expect_err(says);
+            assert!(matches!(error, Error::Limit { .. }) && error.to_string().contains(says), "{error}");
+        }
+    }
+    gpu.check().expect("nothing reached the device");
+}
+
+#[test]
+fn a_buffer_that_is_not_made_of_floats_is_refused() {
+    let gpu = gpu();
+    let trainer = Trainer::new(&gpu.device, &gpu.queue, &Environment::pendulum_v1(), &small()).expect("a trainer");
+    let odd = wgpu::BufferDescriptor { label: None, size: 18, usage: BufferUsages::STORAGE, mapped_at_creation: false };
+    let odd = gpu.device.create_buffer(&odd);
+    let rows = |offset, stride| Rows { buffer: &odd, offset, stride };
+    let message = trainer.population().policy(0).expect("an agent").bind(rows(0, 3), rows(3, 1), 1).expect_err("18 bytes").to_string();
+    assert!(message.contains("18 bytes") && message.contains("16 or 20"), "{message}");
+    gpu.check().expect("nothing reached the device");
+}
