@@ -1,13 +1,14 @@
 //! An environment on the host: batches of actions out of the device, batches of transitions into its replay rings.
 
-use crate::buffer::storage;
+use crate::buffer::{most_bytes, storage};
 use crate::error::{Error, Result};
 use crate::fault::guarded;
 use crate::layout::transition_stride;
 use crate::pending::Pending;
 use crate::population::Population;
-use crate::transfer::{IN, Move, Mover, OUT, Transfer};
+use crate::transfer::{IN, Move, Mover, OUT, ROWS, Transfer};
 use bytemuck::Zeroable;
+use std::ops::Range;
 
 /// Transitions for the replay rings of a population, every array row-major with the agent first.
 ///
@@ -116,7 +117,7 @@ impl Population {
         let buffer = |what: &str, columns: u32| {
             let bytes = 4 * u64::from(columns) * u64::from(environments) * u64::from(agents);
             let limits = self.device.limits();
-            if bytes > limits.max_storage_buffer_binding_size {
+            if bytes > most_bytes(&limits) {
                 return storage(&self.device, what, bytes, "use fewer environments");
             }
             Ok(self.device.create_buffer(&wgpu::BufferDescriptor {
@@ -173,7 +174,7 @@ impl Population {
     ///
     /// # Errors
     /// [`Error::Config`] where the population has a GPU environment, or for arrays whose lengths do not fit each other;
-    /// [`Error::Limit`] for more at once than a buffer holds; [`Error::Gpu`] where the device fails.
+    /// [`Error::Limit`] where a buffer does not even hold one transition of every agent; [`Error::Gpu`] where the device fails.
     pub fn push_transitions(&mut self, transitions: &Transitions<'_>) -> Result<()> {
         self.check_host("transitions can be pushed")?;
         let count = self.check_transitions(transitions)?;
@@ -182,11 +183,25 @@ impl Population {
         }
         // more than the ring holds would only overwrite each other
         let kept = count.min(self.config.replay_capacity as usize);
-        let rows = self.interleaved(transitions, count, kept);
         let device = self.device.clone();
-        guarded(&device, || self.submit_transitions(&rows, kept as u32))?;
-        self.pushed += kept as u64;
+        let (mut first, most) = (count - kept, self.most_transitions());
+        while first < count {
+            let end = count.min(first + most);
+            let rows = self.interleaved(transitions, count, first..end);
+            guarded(&device, || self.submit_transitions(&rows, (end - first) as u32))?;
+            self.pushed += (end - first) as u64;
+            first = end;
+        }
         Ok(())
+    }
+
+    /// Transitions an agent that one dispatch moves, out of a buffer of a size that is not out of the ordinary.
+    fn most_transitions(&self) -> usize {
+        const ORDINARY: u64 = 128 << 20;
+        let limits = self.device.limits();
+        let bytes = 4 * u64::from(transition_stride(&self.environment)) * u64::from(self.config.agents);
+        let rows = (ORDINARY.min(most_bytes(&limits)) / bytes).clamp(1, u32::MAX.into()) as u32;
+        rows.min(ROWS.saturating_mul(limits.max_compute_workgroups_per_dimension)) as usize
     }
 
     fn submit_transitions(&mut self, rows: &[f32], count: u32) -> Result<()> {
@@ -194,7 +209,10 @@ impl Population {
         let inbox = match self.host.inbox.take() {
             Some(inbox) if inbox.size() >= bytes => inbox,
             // room to grow, so that batches of changing sizes do not allocate each time
-            _ => storage(&self.device, "host transitions", bytes.next_power_of_two(), "push fewer transitions at once")?,
+            _ => {
+                let room = bytes.next_power_of_two().min(most_bytes(&self.device.limits())).max(bytes);
+                storage(&self.device, "host transitions", room, "use fewer agents")?
+            }
         };
         self.queue.write_buffer(&inbox, 0, bytemuck::cast_slice(rows));
         let columns = transition_stride(&self.environment);
@@ -280,13 +298,13 @@ impl Population {
         Ok(rows / agents)
     }
 
-    /// The last `kept` of every agent's `count` transitions, as they lie in a replay ring.
-    fn interleaved(&self, transitions: &Transitions<'_>, count: usize, kept: usize) -> Vec<f32> {
+    /// Those in `range` of every agent's `count` transitions, as they lie in a replay ring.
+    fn interleaved(&self, transitions: &Transitions<'_>, count: usize, range: Range<usize>) -> Vec<f32> {
         let observation = self.environment.observation_size as usize;
         let action = self.environment.action_size() as usize;
         let agents = self.config.agents as usize;
-        let mut rows = Vec::with_capacity(agents * kept * (2 * observation + action + 2));
-        for row in (0..agents).flat_map(|agent| (agent + 1) * count - kept..(agent + 1) * count) {
+        let mut rows = Vec::with_capacity(agents * range.len() * (2 * observation + action + 2));
+        for row in (0..agents).flat_map(|agent| agent * count + range.start..agent * count + range.end) {
             rows.extend_from_slice(&transitions.observations[row * observation..][..observation]);
             rows.extend_from_slice(&transitions.actions[row * action..][..action]);
             rows.push(transitions.rewards[row]);

@@ -60,6 +60,40 @@ fn dispatches_that_the_device_cannot_make_are_refused() {
     gpu.check().expect("nothing reached the device");
 }
 
+#[cfg(feature = "checkpoint")]
+#[test]
+fn more_transitions_than_one_dispatch_moves_are_pushed_in_rounds() {
+    use ddpg_wgpu::checkpoint::Contents;
+    let gpu = with_workgroups(16);
+    let host = Environment::host("host", 1, vec![-1.0], vec![1.0]).expect("an environment");
+    let mut two = small();
+    (two.agents, two.replay_capacity) = (2, 2900);
+    let mut population = Population::new(&gpu.device, &gpu.queue, &host, &two).expect("a population");
+    for (first, count) in [(0, 1024), (1024, 2500), (3524, 4000)] {
+        let ids: Vec<f32> = (0..2).flat_map(|agent| (first..first + count).map(move |i| (100_000 * agent + i) as f32)).collect();
+        let transitions = Transitions {
+            observations: &ids,
+            actions: &vec![0.5; ids.len()],
+            rewards: &ids,
+            next_observations: &ids,
+            terminated: &vec![false; ids.len()],
+        };
+        population.push_transitions(&transitions).expect("in rounds");
+    }
+    assert_eq!(population.replay_length(), 2900);
+    let snapshots = Trainer::from_population(population).snapshot_blocking(Contents::TrainingAndReplay).expect("snapshots");
+    for (agent, snapshot) in snapshots.iter().enumerate() {
+        let (shape, ring) = snapshot.tensor("replay.transitions").expect("a ring");
+        assert_eq!(shape, [2900, 5]);
+        let mut held: Vec<f32> = ring.chunks(5).map(|transition| transition[2]).collect();
+        held.sort_by(f32::total_cmp);
+        // the last 2900 of 7524
+        let expected: Vec<f32> = (4624..7524).map(|i| (100_000 * agent + i) as f32).collect();
+        assert!(held == expected, "agent {agent}: {} to {}", held[0], held[2899]);
+    }
+    gpu.check().expect("no error");
+}
+
 /// In release builds such sizes used to wrap around to small ones.
 #[test]
 fn sizes_beyond_32_bits_are_errors() {
