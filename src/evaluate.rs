@@ -1,7 +1,8 @@
 //! Deterministic evaluation: many episodes at once, without noise, on environments and starting states of its own.
 
-use crate::buffer::{read_blocking, storage, wait_blocking};
+use crate::buffer::{read_blocking, storage};
 use crate::error::{Error, Result};
+use crate::fault::guarded;
 use crate::layout::environment_stride;
 use crate::memory::{AgentState, Memory, RoleBuffers, Sizes};
 use crate::network::Allocator;
@@ -70,30 +71,24 @@ const STEPS_A_SUBMISSION: u32 = 25;
 
 impl Trainer {
     /// Runs `episodes` episodes of every agent's actor as it stands, batch norm in inference mode, from starting states
-    /// drawn from `seed`, the same for every agent, and waits for their returns. Training is left untouched.
+    /// drawn from `seed`, the same for every agent, and waits for their returns. Training is left untouched. It ends with the
+    /// last episode, to 25 steps.
     ///
     /// # Errors
-    /// [`Error::Config`] for no episodes, [`Error::Gpu`] where the device fails.
+    /// [`Error::Config`] for no episodes or an environment on the host, [`Error::Limit`] where the device is too small for an
+    /// episode of every agent, [`Error::Gpu`] where it fails.
     pub fn evaluate_blocking(&self, episodes: u32, seed: u32) -> Result<Vec<Evaluation>> {
         evaluate(&self.population, episodes, seed)
     }
 }
 
 fn evaluate(population: &Population, episodes: u32, seed: u32) -> Result<Vec<Evaluation>> {
-    if episodes == 0 {
-        return Err(Error::config("evaluation of 0 episodes; ask for at least 1"));
-    }
-    if population.environment.is_host() {
-        let name = &population.environment.name;
-        return Err(Error::config(format!(
-            "environment {name} is simulated on the host: evaluate there, with request_actions and no exploration"
-        )));
-    }
     let stage = Stage::new(population, episodes, seed)?;
     let mut returns = vec![Vec::with_capacity(episodes as usize); population.config.agents as usize];
-    for _ in 0..episodes.div_ceil(stage.environments) {
+    for batch in 0..episodes.div_ceil(stage.environments) {
+        stage.count_from(batch);
         let mut left = stage.limit;
-        while left > 0 {
+        let environments = loop {
             let now = left.min(STEPS_A_SUBMISSION);
             let mut encoder = stage.encoder();
             if left == stage.limit {
@@ -101,15 +96,14 @@ fn evaluate(population: &Population, episodes: u32, seed: u32) -> Result<Vec<Eva
             }
             stage.record(&stage.step, &mut encoder, now);
             population.queue.submit([encoder.finish()]);
-            wait_blocking(&population.device)?;
             left -= now;
-        }
-        for (agent, environments) in stage.read_blocking()?.chunks(stage.floats()).enumerate() {
-            // an episode that never finished met NaN or infinity: no return at all rather than the best there is
-            returns[agent].extend(environments.chunks(stage.stride).map(|environment| {
-                let finished = environment[stage.tail + FINISHED_LENGTH] > 0.0;
-                if finished { environment[stage.tail + FINISHED_RETURN] } else { f32::NAN }
-            }));
+            let environments = stage.read_blocking()?;
+            if left == 0 || stage.slots().have_all_finished(&environments) {
+                break environments;
+            }
+        };
+        for (all, of_batch) in returns.iter_mut().zip(stage.slots().returns(&environments)) {
+            all.extend(of_batch);
         }
     }
     let evaluations = returns.into_iter().enumerate().map(|(agent, mut returns)| {
@@ -117,6 +111,32 @@ fn evaluate(population: &Population, episodes: u32, seed: u32) -> Result<Vec<Eva
         Evaluation::new(agent as u32, population.hyper_parameters[agent].seed, returns)
     });
     Ok(evaluations.collect())
+}
+
+/// Where the returns are among an evaluation's environments.
+#[derive(Debug, Clone, Copy)]
+struct Slots {
+    /// Environments an agent.
+    environments: usize,
+    /// Floats an environment.
+    stride: usize,
+    /// Floats before the episode's return.
+    tail: usize,
+}
+
+impl Slots {
+    fn have_all_finished(&self, environments: &[f32]) -> bool {
+        environments.chunks(self.stride).all(|environment| environment[self.tail + FINISHED_LENGTH] > 0.0)
+    }
+
+    /// Of every agent. An episode that never finished met NaN or infinity: no return at all rather than the best there is.
+    fn returns(&self, environments: &[f32]) -> Vec<Vec<f32>> {
+        let of = |environment: &[f32]| match environment[self.tail + FINISHED_LENGTH] > 0.0 {
+            true => environment[self.tail + FINISHED_RETURN],
+            false => f32::NAN,
+        };
+        environments.chunks(self.environments * self.stride).map(|agent| agent.chunks(self.stride).map(of).collect()).collect()
+    }
 }
 
 /// What follows an environment's state and noise, as in `shaders/rollout.wgsl`.
@@ -142,8 +162,25 @@ pub(crate) struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    /// As many environments as fit, `episodes` at most.
+    /// As many environments as fit, `episodes` at most. Compiles what it needs.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for no episodes, or an environment on the host, which no device can step; [`Error::Limit`] where the
+    /// device is too small for a single episode; [`Error::Gpu`] where it fails.
     pub fn new(population: &'a Population, episodes: u32, seed: u32) -> Result<Self> {
+        if episodes == 0 {
+            return Err(Error::config("evaluation of 0 episodes; ask for at least 1"));
+        }
+        if population.environment.is_host() {
+            let name = &population.environment.name;
+            return Err(Error::config(format!(
+                "environment {name} is simulated on the host: evaluate there, with request_actions and no exploration"
+            )));
+        }
+        guarded(&population.device, || Self::build(population, episodes, seed))
+    }
+
+    fn build(population: &'a Population, episodes: u32, seed: u32) -> Result<Self> {
         let agents = population.config.agents;
         let limit = population.config.time_limit(&population.environment);
         let probe = |environments| {
@@ -152,11 +189,19 @@ impl<'a> Stage<'a> {
             (rollout, activations.length())
         };
         let bytes_an_episode = 16 * u64::from(probe(1).1) * u64::from(agents);
-        let environments = (ACTIVATION_BYTES / bytes_an_episode).clamp(1, u64::from(episodes)) as u32;
-        let (rollout, activations) = probe(environments);
-        let mut table = Vec::new();
-        let reset = rollout.reset.schedule(&mut table, &population.pipelines);
-        let step = rollout.steps.schedule(&mut table, &population.pipelines);
+        let mut environments = (ACTIVATION_BYTES / bytes_an_episode).clamp(1, u64::from(episodes)) as u32;
+        let limits = population.device.limits();
+        let (rollout, activations, table, [reset, step]) = loop {
+            let (rollout, activations) = probe(environments);
+            let mut table = Vec::new();
+            let programs = [&rollout.reset, &rollout.steps].map(|steps| steps.schedule(&mut table, &population.pipelines));
+            let check = |program: &Program| program.check("an evaluation", "use narrower layers", &limits, &population.pipelines);
+            match programs.iter().try_for_each(check) {
+                Err(_) if environments > 1 => environments = environments.div_ceil(2),
+                checked => break checked.map(|()| (rollout, activations, table, programs))?,
+            }
+        };
+        [&reset, &step].into_iter().for_each(|program| program.prepare(&population.pipelines));
         let (device, queue) = (&population.device, &population.queue);
         let stride = environment_stride(&population.environment);
         let fewer = "evaluate fewer agents at once";
@@ -172,12 +217,25 @@ impl<'a> Stage<'a> {
             environments: each(u64::from(stride) * u64::from(environments), "evaluation environments")?,
             agent_states: each(size_of::<AgentState>() as u64 / 4, "evaluation counters")?,
         };
-        queue.write_buffer(&buffers.agent_states, 0, bytemuck::cast_slice(&vec![AgentState::zeroed(); agents as usize]));
         let sizes =
             Sizes { environments, activations_stride: activations, replay_capacity: 1, time_limit: limit, ..population.memory.sizes };
         let memory = Memory::new(device, queue, &population.pipelines, sizes, &table, buffers)?;
         let tail = (population.environment.state_size + population.environment.action_size()) as usize;
-        Ok(Self { population, memory, rollout, reset, step, environments, limit, stride: stride as usize, tail })
+        let stage = Self { population, memory, rollout, reset, step, environments, limit, stride: stride as usize, tail };
+        stage.count_from(0);
+        Ok(stage)
+    }
+
+    /// Sets the counters that the random numbers of a batch of episodes follow, before what is submitted next: they do not depend
+    /// on how soon the batch before has finished.
+    fn count_from(&self, batch: u32) {
+        let state = AgentState { steps: batch.wrapping_mul(self.limit), ..AgentState::zeroed() };
+        let states = vec![state; self.population.config.agents as usize];
+        self.population.queue.write_buffer(&self.memory.buffers.agent_states, 0, bytemuck::cast_slice(&states));
+    }
+
+    fn slots(&self) -> Slots {
+        Slots { environments: self.environments as usize, stride: self.stride, tail: self.tail }
     }
 
     pub fn encoder(&self) -> wgpu::CommandEncoder {

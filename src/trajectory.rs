@@ -42,7 +42,7 @@ impl Trainer {
     /// them as it goes; the host reads once, at the end.
     ///
     /// # Errors
-    /// [`Error::Config`] for no episodes or more than fit at once, [`Error::Limit`] where the recording does not fit a buffer,
+    /// [`Error::Config`] for no episodes, more than fit at once, or an environment on the host; [`Error::Limit`] where the recording does not fit a buffer,
     /// [`Error::Gpu`] where the device fails.
     pub fn trajectories_blocking(&self, episodes: u32, seed: u32) -> Result<Vec<Trajectory>> {
         let population = &self.population;

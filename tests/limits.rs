@@ -19,6 +19,19 @@ fn config(change: impl FnOnce(&mut Config)) -> Config {
     config
 }
 
+/// Episodes of three steps, or of `time_limit` of which three are rewarded, by what their beginnings drew.
+fn three_steps(is_over: bool, time_limit: u32) -> Environment {
+    let source = format!(
+        "fn environment_reset(random: ptr<function, Random>) -> State {{ return State(random_uniform(random), 0.0); }}
+        fn environment_step(state: State, action: Action, random: ptr<function, Random>) -> Step {{
+            let taken = state[1] + 1.0;
+            return Step(State(state[0], taken), select(0.0, state[0], taken <= 3.0), {is_over} && taken >= 3.0);
+        }}
+        fn environment_observe(state: State) -> Observation {{ return Observation(state[0]); }}"
+    );
+    Environment::new("Three", source, 2, 1, vec![-1.0], vec![1.0], time_limit).expect("an environment")
+}
+
 fn small() -> Config {
     config(|config| {
         (config.environments, config.actor_hidden, config.critic_hidden) = (1, vec![8], vec![8]);
@@ -58,6 +71,25 @@ fn dispatches_that_the_device_cannot_make_are_refused() {
         }
     }
     gpu.check().expect("nothing reached the device");
+}
+
+#[test]
+fn what_one_dispatch_cannot_do_goes_in_several() {
+    let gpu = with_workgroups(16);
+    let trainer = Trainer::new(&gpu.device, &gpu.queue, &three_steps(true, 50), &small()).expect("a trainer");
+    let returns = &trainer.evaluate_blocking(5000, 1).expect("in batches")[0].returns;
+    assert!(returns.len() == 5000 && returns.iter().all(|sum| (0.0..3.0).contains(sum)), "{returns:?}");
+    // more rows than 16 workgroups move at once
+    const ROWS: u32 = 3001;
+    let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC;
+    let size = 8 * u64::from(ROWS);
+    let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false });
+    let rows = |offset| Rows { buffer: &buffer, offset, stride: 2 };
+    let inference = trainer.population().policy(0).expect("an agent").bind(rows(0), rows(1), ROWS).expect("in rounds");
+    let mut encoder = gpu.device.create_command_encoder(&Default::default());
+    inference.record(&mut encoder);
+    gpu.queue.submit([encoder.finish()]);
+    gpu.check().expect("no error");
 }
 
 #[cfg(feature = "checkpoint")]
@@ -176,6 +208,36 @@ fn sizes_are_refused_before_anything_is_compiled() {
         }
     }
     gpu.check().expect("nothing reached the device");
+}
+
+#[test]
+fn an_evaluation_ends_with_its_last_episode() {
+    let gpu = with_workgroups(16);
+    let evaluate = |environment: &Environment, episodes| {
+        let trainer = Trainer::new(&gpu.device, &gpu.queue, environment, &small()).expect("a trainer");
+        trainer.evaluate_blocking(episodes, 7).expect("evaluated")[0].returns.clone()
+    };
+    // a million steps would take minutes
+    let soon = evaluate(&three_steps(true, 1 << 20), 100);
+    assert!(soon.iter().all(|sum| (0.0..3.0).contains(sum)), "{soon:?}");
+    // where the batches after the first begin does not depend on when those before have ended
+    let [ended, cut_off] = [true, false].map(|is_over| evaluate(&three_steps(is_over, 60), 1000));
+    assert_eq!(ended, cut_off);
+    let mut starts = ended.iter().map(|sum| sum.to_bits()).collect::<Vec<_>>();
+    starts.sort_unstable();
+    starts.dedup();
+    assert!(starts.len() > 990, "{} different beginnings of 1000", starts.len());
+}
+
+#[test]
+fn what_only_the_host_steps_cannot_be_recorded_on_the_device() {
+    let gpu = gpu();
+    let host = Environment::host("robot", 3, vec![-1.0], vec![1.0]).expect("an environment");
+    let trainer = Trainer::new(&gpu.device, &gpu.queue, &host, &small()).expect("a trainer");
+    for result in [trainer.trajectories_blocking(2, 1).map(drop), trainer.evaluate_blocking(2, 1).map(drop)] {
+        let message = result.expect_err("no WGSL").to_string();
+        assert!(message.contains("robot is simulated on the host"), "{message}");
+    }
 }
 
 #[test]
