@@ -6,6 +6,7 @@ use crate::fault::guarded;
 use crate::layout::environment_stride;
 use crate::memory::{AgentState, Memory, RoleBuffers, Sizes};
 use crate::network::Allocator;
+use crate::pending::Pending;
 use crate::population::Population;
 use crate::program::Program;
 use crate::rollout::Rollout;
@@ -79,6 +80,50 @@ impl Trainer {
     /// episode of every agent, [`Error::Gpu`] where it fails.
     pub fn evaluate_blocking(&self, episodes: u32, seed: u32) -> Result<Vec<Evaluation>> {
         evaluate(&self.population, episodes, seed)
+    }
+}
+
+impl Population {
+    /// Records `episodes` episodes of every agent's actor as it stands at that point of `encoder`, as
+    /// [`Trainer::evaluate_blocking`] runs them and with the same returns. They arrive after the encoder was submitted, without
+    /// anybody waiting. All go into that one submission, to the environment's time limit, however soon they end; it allocates
+    /// what they need, and the first time it compiles their pipelines.
+    ///
+    /// ```no_run
+    /// # use ddpg_wgpu::{Config, Environment, Gpu, Population};
+    /// # let gpu = Gpu::open_blocking(None)?;
+    /// # let mut population = Population::new(&gpu.device, &gpu.queue, &Environment::pendulum_v1(), &Config::default())?;
+    /// let mut encoder = gpu.device.create_command_encoder(&Default::default());
+    /// let mut pending = population.record_evaluation(&mut encoder, 20, 1)?;
+    /// gpu.queue.submit([encoder.finish()]);
+    /// // some frames later
+    /// if let Some(evaluations) = pending.take() {
+    ///     println!("{:.1}", evaluations?[0].mean_return);
+    /// }
+    /// # Ok::<(), ddpg_wgpu::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Config`] for no episodes or an environment on the host, [`Error::Limit`] for more episodes than fit at once,
+    /// [`Error::Gpu`] where the device fails.
+    pub fn record_evaluation(&self, encoder: &mut wgpu::CommandEncoder, episodes: u32, seed: u32) -> Result<Pending<Vec<Evaluation>>> {
+        let stage = Stage::new(self, episodes, seed)?;
+        if stage.environments < episodes {
+            return Err(Error::Limit {
+                what: "an evaluation in one recording".into(),
+                needed: format!("{episodes} episodes at once"),
+                offered: stage.environments.to_string(),
+                remedy: "record fewer episodes at a time, each time with another seed".into(),
+            });
+        }
+        stage.record(&stage.reset, encoder, 1);
+        stage.record(&stage.step, encoder, stage.limit);
+        let (slots, seeds) = (stage.slots(), self.hyper_parameters.iter().map(|hyper| hyper.seed).collect::<Vec<_>>());
+        let bytes = 0..4 * (stage.floats() * seeds.len()) as u64;
+        Ok(Pending::record(&self.device, encoder, &stage.memory.buffers.environments, bytes, move |bytes| {
+            let returns = slots.returns(&bytemuck::pod_collect_to_vec::<u8, f32>(bytes));
+            Ok((0..).zip(seeds).zip(returns).map(|((agent, seed), returns)| Evaluation::new(agent, seed, returns)).collect())
+        }))
     }
 }
 

@@ -230,6 +230,34 @@ fn an_evaluation_ends_with_its_last_episode() {
 }
 
 #[test]
+fn an_evaluation_that_is_recorded_is_the_one_that_is_waited_for() {
+    let gpu = with_workgroups(16);
+    let host = Environment::host("robot", 3, vec![-1.0], vec![1.0]).expect("an environment");
+    let mut two = small();
+    two.agents = 2;
+    for environment in [three_steps(true, 50), Environment::pendulum_v1()] {
+        let mut trainer = Trainer::new(&gpu.device, &gpu.queue, &environment, &two).expect("a trainer");
+        trainer.advance_blocking(20).expect("it trains");
+        let expected = trainer.evaluate_blocking(30, 3).expect("evaluated");
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        let pending = trainer.population().record_evaluation(&mut encoder, 30, 3).expect("they fit");
+        // the policy is that of this point of the encoder
+        let mut population = trainer.into_population();
+        population.record_iterations(&mut encoder, 10);
+        gpu.queue.submit([encoder.finish()]);
+        assert_eq!(pending.wait_blocking(&gpu.device).expect("it arrives"), expected, "{}", environment.name);
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        assert!(matches!(population.record_evaluation(&mut encoder, 0, 3), Err(Error::Config(_))));
+        let error = population.record_evaluation(&mut encoder, 5000, 3).expect_err("more than 16 workgroups at once");
+        assert!(matches!(error, Error::Limit { .. }) && error.to_string().contains("5000 episodes"), "{error}");
+    }
+    let population = Population::new(&gpu.device, &gpu.queue, &host, &two).expect("a population");
+    let mut encoder = gpu.device.create_command_encoder(&Default::default());
+    assert!(matches!(population.record_evaluation(&mut encoder, 2, 3), Err(Error::Config(_))));
+    gpu.check().expect("no error");
+}
+
+#[test]
 fn what_only_the_host_steps_cannot_be_recorded_on_the_device() {
     let gpu = gpu();
     let host = Environment::host("robot", 3, vec![-1.0], vec![1.0]).expect("an environment");
