@@ -382,6 +382,46 @@ fn a_closed_pipe_and_an_interrupt_are_not_accidents() {
     assert_eq!(now, summary["updates"].as_u64().expect("a number") + 10);
 }
 
+#[test]
+fn a_directory_has_one_writer() {
+    use std::process::Stdio;
+    let directory = scratch();
+    let here = directory.path();
+    let start = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ddpg"));
+        command.current_dir(here).args(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts")
+    };
+    let long = [&["train"], SHORT, &["--steps", "100000000", "--eval-every", "400", "--out", "run"]].concat();
+    let mut first = start(&long);
+    let saved = here.join("run/agent-0000.safetensors");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !saved.exists() && std::time::Instant::now() < deadline {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let refused = &["another ddpg writes to run", "--out"];
+    fails(&train(here, &["--steps", "100", "--out", "run", "--overwrite"]), 1, refused);
+    fails(&ddpg(here, &["train", "--resume", "run"]), 1, refused);
+    fails(&ddpg(here, &["sweep", "--grid", "tau=0.1,0.2", "--out", "run", "--overwrite"]), 1, refused);
+    // a run that is killed leaves no claim, and what it had not finished is cleared away
+    first.kill().expect("killed");
+    first.wait().expect("it ends");
+    fs::write(here.join("run/.summary.json.4711.tmp"), "").expect("written");
+    succeeds(ddpg(here, &["eval", "run", "--episodes", "1"]));
+    succeeds(train(here, &["--steps", "100", "--out", "run", "--overwrite", "--quiet"]));
+    let hidden = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with('.');
+    let left: Vec<_> = fs::read_dir(here.join("run")).expect("the run").flatten().filter(hidden).collect();
+    assert!(left.is_empty() || cfg!(not(unix)), "{left:?}");
+
+    // runs that start together and are given no directory have one each
+    let usual = [&["train"], SHORT, &["--steps", "8", "--seed", "3"]].concat();
+    for started in [start(&usual), start(&usual), start(&usual)] {
+        let output = started.wait_with_output().expect("it ends");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let runs: Vec<_> = fs::read_dir(here.join("runs")).expect("the runs").flatten().map(|entry| entry.path()).collect();
+    assert!(runs.len() == 3 && runs.iter().all(|run| run.join("summary.json").exists()), "{runs:?}");
+}
+
 // where the operating system keeps caches is asked for by variables, but on Windows
 #[cfg(not(windows))]
 #[test]

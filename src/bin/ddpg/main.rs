@@ -6,6 +6,7 @@ mod eval;
 mod execution;
 mod failure;
 mod interrupt;
+mod lock;
 mod monitor;
 mod output;
 mod plot;

@@ -1,10 +1,11 @@
 //! The files of a run: configuration, metrics, evaluations, curve, agents, summary.
 
+use crate::lock::{self, Lock};
 use crate::plot::{Point, learning_curve};
 use anyhow::{Context, Result, bail};
 use ddpg_wgpu::{Evaluation, Measurements, Snapshot};
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 pub const CONFIG: &str = "config.toml";
@@ -31,26 +32,84 @@ const TABLES: [(&str, &str); 3] = [
 #[derive(Debug)]
 pub struct RunDirectory {
     path: PathBuf,
+    /// Whether it was not there before.
+    made: bool,
+    lock: Lock,
+}
+
+/// Whether a run or a sweep writes a file of this name.
+fn is_ours(name: &str) -> bool {
+    TABLES.iter().any(|(table, _)| *table == name)
+        || [CONFIG, CURVE, SUMMARY].contains(&name)
+        || SWEEP.contains(&name)
+        || (name.starts_with("agent-") && name.ends_with(".safetensors"))
+}
+
+/// Whether it is what a run that was killed while it wrote leaves of one of its files: `.summary.json.4711.tmp`.
+fn is_unfinished(name: &str) -> bool {
+    let inner = name.strip_prefix('.').and_then(|rest| rest.strip_suffix(".tmp")).and_then(|rest| rest.rsplit_once('.'));
+    inner.is_some_and(|(file, process)| is_ours(file) && process.parse::<u32>().is_ok())
 }
 
 impl RunDirectory {
-    /// Takes `path` for a new run: it must be writable, and empty unless `overwrite` is set.
+    /// Takes `path` for a run: it must be writable, nobody else's at the moment, and empty unless `overwrite` is set.
     pub fn claim(path: &Path, overwrite: bool) -> Result<Self> {
+        let not = || format!("cannot write to the output directory {}", path.display());
+        let made = !path.exists();
+        fs::create_dir_all(path).with_context(not)?;
+        Self::lock(path, made, overwrite)
+    }
+
+    /// Makes and takes a directory that nobody has, called `path` or, where that is taken, `path` with a number.
+    pub fn claim_new(path: &Path) -> Result<Self> {
+        let not = || format!("cannot write to the output directory {}", path.display());
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).with_context(not)?;
+        }
+        let mut candidate = path.to_owned();
+        for number in 2_u32.. {
+            match fs::create_dir(&candidate) {
+                Ok(()) => break,
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    let mut name = path.as_os_str().to_owned();
+                    name.push(format!("-{number}"));
+                    candidate = name.into();
+                }
+                Err(error) => return Err(error).with_context(not),
+            }
+        }
+        Self::lock(&candidate, true, false)
+    }
+
+    fn lock(path: &Path, made: bool, overwrite: bool) -> Result<Self> {
         let shown = path.display();
         let not = || format!("cannot write to the output directory {shown}");
-        fs::create_dir_all(path).with_context(not)?;
+        let lock = Lock::take(path)?;
         let probe = path.join(format!(".writable.{}", std::process::id()));
         File::create(&probe).and_then(|_| fs::remove_file(&probe)).with_context(not)?;
-        if fs::read_dir(path).with_context(not)?.next().is_some() && !overwrite {
-            bail!("the output directory {shown} is not empty: choose another with --out, or add --overwrite");
+        for entry in fs::read_dir(path).with_context(not)?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if is_unfinished(&name) {
+                fs::remove_file(entry.path()).with_context(|| entry.path().display().to_string())?;
+            } else if name != lock::NAME && !overwrite {
+                bail!("the output directory {shown} is not empty: choose another with --out, or add --overwrite");
+            }
         }
-        Ok(Self { path: path.to_owned() })
+        Ok(Self { path: path.to_owned(), made, lock })
     }
 
     /// Gives an unused directory back.
     pub fn give_up(&self) {
-        // only where it is empty
-        let _ = fs::remove_dir(&self.path);
+        self.release();
+        if self.made {
+            // only where it is empty
+            let _ = fs::remove_dir(&self.path);
+        }
+    }
+
+    /// Lets others write to it: after the last file.
+    pub fn release(&self) {
+        self.lock.release();
     }
 
     pub fn path(&self) -> &Path {
@@ -61,9 +120,8 @@ impl RunDirectory {
     pub fn clear(&self) -> Result<()> {
         for entry in fs::read_dir(&self.path).with_context(|| self.path.display().to_string())?.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let ours = TABLES.iter().any(|(table, _)| *table == name) || [CURVE, SUMMARY].contains(&name.as_str());
-            let sweeps = SWEEP.contains(&name.as_str());
-            if ours || sweeps || (name.starts_with("agent-") && name.ends_with(".safetensors")) {
+            // the configuration is replaced, not removed: a run that cannot start still has it
+            if is_ours(&name) && name != CONFIG {
                 fs::remove_file(entry.path()).with_context(|| entry.path().display().to_string())?;
             }
         }

@@ -82,40 +82,29 @@ pub fn run(arguments: Arguments) -> Result<()> {
         say!("{}", config.trim_end());
         return Ok(());
     }
-    let snapshots = arguments.resume.as_ref().map(Snapshot::load_all).transpose()?;
     let directory = match (&arguments.out, &arguments.resume) {
         (Some(out), _) => RunDirectory::claim(out, arguments.overwrite)?,
         (None, Some(resumed)) => RunDirectory::claim(resumed, true)?,
-        (None, None) => RunDirectory::claim(&default_directory(&run, run.preset.name()), false)?,
+        (None, None) => RunDirectory::claim_new(&default_directory(&run, run.preset.name()))?,
     };
-    let (gpu, trainer) = match build(&arguments, &run, &environment, snapshots.as_deref()) {
-        Ok(built) => built,
-        Err(error) => {
-            directory.give_up();
-            return Err(error);
-        }
-    };
+    // read only now, when nobody else writes to it
+    let snapshots = arguments.resume.as_ref().map(Snapshot::load_all).transpose();
+    let built = snapshots.map_err(anyhow::Error::from).and_then(|snapshots| build(&arguments, &run, &environment, snapshots.as_deref()));
+    let (gpu, trainer) = built.inspect_err(|_| directory.give_up())?;
     if !arguments.quiet {
         introduce(&config, &gpu, &trainer, directory.path());
     }
     let step = trainer.population().environment_steps();
-    let watchers = match Watchers::open(&run, &gpu, &trainer, directory.path(), &config, arguments.resume.is_some()) {
-        Ok(watchers) => watchers,
-        Err(error) => {
-            directory.give_up();
-            return Err(error);
-        }
-    };
+    let watchers = Watchers::open(&run, &gpu, &trainer, directory.path(), &config, arguments.resume.is_some());
+    let watchers = watchers.inspect_err(|_| directory.give_up())?;
     let records = if arguments.resume.is_some() { directory.go_on(&config, step)? } else { directory.start(&config)? };
     Training::new(&arguments, &run, gpu, trainer, records, watchers).train()
 }
 
-/// A directory that does not exist yet.
+/// What a run is called that was given no directory.
 pub fn default_directory(run: &Run, what: &str) -> PathBuf {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let name = |time: u64| Path::new("runs").join(format!("{}__{what}__{}__{time}", run.env, run.config.seed));
-    // two runs may start within a second
-    (now..).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(now))
+    Path::new("runs").join(format!("{}__{what}__{}__{now}", run.env, run.config.seed))
 }
 
 fn build(arguments: &Arguments, run: &Run, environment: &Environment, snapshots: Option<&[Snapshot]>) -> Result<(Gpu, Trainer)> {

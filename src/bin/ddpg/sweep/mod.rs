@@ -141,7 +141,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let environment = Environment::by_name(&sweep.shared.env)?;
     let directory = match &arguments.out {
         Some(out) => RunDirectory::claim(out, arguments.overwrite)?,
-        None => RunDirectory::claim(&default_directory(&sweep.shared, "sweep"), false)?,
+        None => RunDirectory::claim_new(&default_directory(&sweep.shared, "sweep"))?,
     };
     let build = || -> Result<_> {
         let gpu = arguments.execution.open()?;
