@@ -259,6 +259,14 @@ fn flags_win_over_the_file_and_the_file_over_the_preset() {
         assert!(all.lines().any(|found| found == line), "no {line:?} in: {all}");
     }
     assert!(!all.contains("noise_theta"));
+    // of a run that goes on, the file changes what it names and nothing else
+    fs::create_dir(here.join("earlier")).expect("made");
+    let earlier = print(&["--preset", "paper", "--tau", "0.03", "--seed", "9"]);
+    fs::write(here.join("earlier/config.toml"), &earlier).expect("written");
+    fs::write(here.join("longer.toml"), "steps = 123456\ngamma = 0.5\n").expect("written");
+    let all = print(&["--resume", "earlier", "--config", "longer.toml", "--gamma", "0.75"]);
+    let changed: Vec<_> = all.lines().filter(|line| !earlier.lines().any(|before| before == *line)).collect();
+    assert_eq!(changed, ["steps = 123456", "gamma = 0.75"]);
     // whatever is printed says the same when it is read again
     for preset in ["modern", "paper", "seed"] {
         let first = print(&["--preset", preset]);

@@ -105,9 +105,18 @@ impl Run {
     /// # Errors
     /// [`Error::Config`] for settings that contradict each other.
     pub fn resolve(file: Settings, flags: Settings) -> Result<Self, Error> {
-        let mut run = Self::preset(flags.preset.or(file.preset).unwrap_or_default());
-        run.apply(file)?;
-        run.apply(flags)?;
+        Self::layered([file, flags])
+    }
+
+    /// The preset that the last of `layers` names, changed by each of them in turn.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for settings that contradict each other.
+    pub fn layered<const N: usize>(layers: [Settings; N]) -> Result<Self, Error> {
+        let mut run = Self::preset(layers.iter().rev().find_map(|layer| layer.preset).unwrap_or_default());
+        for layer in layers {
+            run.apply(layer)?;
+        }
         run.validate()?;
         Ok(run)
     }

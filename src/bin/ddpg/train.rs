@@ -20,7 +20,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-const EXAMPLES: &str = "Settings come from the preset, then from --config, then from flags; each overrides those before.\n\
+const EXAMPLES: &str = "Settings come from the preset, then from the run that --resume names, then from --config, then from flags; each\n\
+    overrides those before.\n\
     A TOML file has the flags' names with _ for -, such as actor_learning_rate = 1e-3.\n\n\
     Examples:\n  \
     ddpg train                                       one agent on Pendulum-v1, as fast as we know\n  \
@@ -69,13 +70,14 @@ pub fn read_settings(path: &Path) -> Result<Settings> {
 }
 
 pub fn run(arguments: Arguments) -> Result<()> {
-    let resumed_config = arguments.resume.as_ref().map(|directory| directory.join(CONFIG));
-    let file = arguments.config.as_ref().or(resumed_config.as_ref()).map_or_else(|| Ok(Settings::default()), |path| read_settings(path))?;
+    let read = |path: Option<PathBuf>| path.map_or_else(|| Ok(Settings::default()), |path| read_settings(&path));
+    let resumed = read(arguments.resume.as_ref().map(|directory| directory.join(CONFIG)))?;
+    let file = read(arguments.config.clone())?;
     let mut flags = arguments.settings.clone();
     if arguments.no_gym_monitor {
         flags.use_gym_monitor = Some(false);
     }
-    let run = Run::resolve(file, flags)?;
+    let run = Run::layered([resumed, file, flags])?;
     let environment = Environment::by_name(&run.env)?;
     let config = toml::to_string(&run.settings()).context("the settings cannot be written as TOML")?;
     if arguments.print_config {
