@@ -390,6 +390,44 @@ fn a_closed_pipe_and_an_interrupt_are_not_accidents() {
     assert_eq!(now, summary["updates"].as_u64().expect("a number") + 10);
 }
 
+#[cfg(unix)]
+#[test]
+fn an_evaluation_is_cut_short_and_taken_up_again() {
+    use std::process::Stdio;
+    use std::time::{Duration, Instant};
+    let directory = scratch();
+    let here = directory.path();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ddpg"));
+    command.current_dir(here).args([&["train"], SHORT, &["--steps", "400", "--out", "run"]].concat());
+    // many minutes of them
+    command.args(["--agents", "16", "--final-episodes", "1000000"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let training = command.spawn().expect("the program starts");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !here.join("run/agent-0015.safetensors").exists() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    let asked = Instant::now();
+    assert!(Command::new("kill").args(["-TERM", &training.id().to_string()]).status().expect("kill runs").success());
+    let output = training.wait_with_output().expect("it ends");
+    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+    fails(&output, 130, &[]);
+    assert!(stdout(&output).contains("go on: ddpg train --resume run"), "{}", stdout(&output));
+    let summary: Value = serde_json::from_str(&read(here.join("run/summary.json"))).expect("JSON");
+    assert_eq!((&summary["interrupted"], &summary["agents"][0]["mean_return"]), (&true.into(), &Value::Null));
+    assert!(!here.join("run/.ddpg.lock").exists());
+
+    // all steps are taken: what is left is the evaluation
+    let metrics = read(here.join("run/metrics.csv"));
+    let text = succeeds(ddpg(here, &["train", "--resume", "run", "--final-episodes", "8"]));
+    assert!(text.contains("all steps are taken") && text.contains("mean return"), "{text}");
+    assert_eq!(read(here.join("run/metrics.csv")), metrics);
+    let summary: Value = serde_json::from_str(&read(here.join("run/summary.json"))).expect("JSON");
+    assert!(summary["interrupted"] == false && summary["agents"][0]["mean_return"].is_number(), "{summary}");
+    fails(&ddpg(here, &["train", "--resume", "run"]), 2, &["400 steps already", "--steps (now 400)"]);
+    fails(&ddpg(here, &["train", "--resume", "run", "--steps", "4000", "--max-episodes", "2"]), 2, &["--max-episodes (now 2)"]);
+}
+
 #[test]
 fn a_directory_has_one_writer() {
     use std::process::Stdio;

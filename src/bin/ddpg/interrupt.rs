@@ -1,21 +1,82 @@
 //! Ctrl-C: the first asks to stop, the second stops at once.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A flag that Ctrl-C sets; `says` is what is told then.
-pub fn listen(says: &'static str) -> Arc<AtomicBool> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
+/// What ends the program in an orderly way.
+type LastWords = Box<dyn FnOnce() + Send>;
+
+#[derive(Default)]
+struct Shared {
+    asked: AtomicBool,
+    /// Set while the main thread does what cannot look at `asked`.
+    last_words: Mutex<Option<LastWords>>,
+}
+
+impl Shared {
+    fn last_words(&self) -> MutexGuard<'_, Option<LastWords>> {
+        self.last_words.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether Ctrl-C, or another signal that asks to end, has come.
+#[derive(Clone, Default)]
+pub struct Interrupt(Arc<Shared>);
+
+/// Listens from now on; `says` is what is told when it comes.
+pub fn listen(says: &'static str) -> Interrupt {
+    let interrupt = Interrupt::default();
+    let shared = interrupt.0.clone();
     let handler = move || {
-        // the second time, at once
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
+        let last_words = {
+            let mut last_words = shared.last_words();
+            // the second time, at once
+            if shared.asked.swap(true, Ordering::Relaxed) {
+                end();
+            }
+            last_words.take()
+        };
+        match last_words {
+            Some(last_words) => {
+                last_words();
+                end();
+            }
+            None => crate::output::note(format_args!("\n{says} (again to stop at once)")),
         }
-        crate::output::note(format_args!("\n{says} (again to stop at once)"));
     };
     if let Err(error) = ctrlc::set_handler(handler) {
         tracing::warn!("Ctrl-C will stop the program at once: {error}");
     }
-    stop
+    interrupt
+}
+
+fn end() -> ! {
+    std::process::exit(130)
+}
+
+impl Interrupt {
+    pub fn is_asked(&self) -> bool {
+        self.0.asked.load(Ordering::Relaxed)
+    }
+
+    /// Does `work`, which may take minutes and changes nothing that is kept; where the program is asked to stop meanwhile,
+    /// `last_words` are all that it still does.
+    pub fn during<T>(&self, last_words: impl FnOnce() + Send + 'static, work: impl FnOnce() -> T) -> T {
+        {
+            let mut place = self.0.last_words();
+            if self.is_asked() {
+                last_words();
+                end();
+            }
+            *place = Some(Box::new(last_words));
+        }
+        let done = work();
+        if self.0.last_words().take().is_none() {
+            // they are being said: the program ends within moments
+            loop {
+                std::thread::park();
+            }
+        }
+        done
+    }
 }

@@ -7,6 +7,7 @@ use ddpg_wgpu::{Evaluation, Measurements, Snapshot};
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.csv";
@@ -160,6 +161,10 @@ impl RunDirectory {
         Records::open(self, points)
     }
 
+    pub fn summarize(&self, summary: &serde_json::Value) -> Result<()> {
+        self.write(SUMMARY, &format!("{summary:#}\n"))
+    }
+
     /// Replaces a file at once, so that no half of it is ever seen.
     pub fn write(&self, name: &str, text: &str) -> Result<()> {
         let path = self.path.join(name);
@@ -178,7 +183,7 @@ pub struct Speed {
 /// The open files of a run.
 #[derive(Debug)]
 pub struct Records {
-    directory: RunDirectory,
+    directory: Arc<RunDirectory>,
     metrics: BufWriter<File>,
     episodes: BufWriter<File>,
     evaluations: BufWriter<File>,
@@ -198,11 +203,16 @@ impl Records {
             OpenOptions::new().append(true).open(&path).map(BufWriter::new).with_context(|| path.display().to_string())
         };
         let (metrics, episodes, evaluations) = (append(METRICS)?, append(EPISODES)?, append(EVALUATIONS)?);
-        Ok(Self { directory, metrics, episodes, evaluations, points, saved: None })
+        Ok(Self { directory: Arc::new(directory), metrics, episodes, evaluations, points, saved: None })
     }
 
     pub fn path(&self) -> &Path {
         &self.directory.path
+    }
+
+    /// For what is written when the run ends while it cannot do so itself.
+    pub fn directory(&self) -> Arc<RunDirectory> {
+        self.directory.clone()
     }
 
     /// Environment steps of the agents on disk.
@@ -260,9 +270,5 @@ impl Records {
         Snapshot::save_all(snapshots, &self.directory.path)?;
         self.saved = snapshots.first().map(|snapshot| snapshot.environment_steps);
         Ok(())
-    }
-
-    pub fn summarize(&self, summary: &serde_json::Value) -> Result<()> {
-        self.directory.write(SUMMARY, &format!("{summary:#}\n"))
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::execution::Execution;
 use crate::failure::{Interrupted, Usage};
-use crate::output::say;
+use crate::interrupt::Interrupt;
+use crate::output::{note, say};
 use crate::progress::Progress;
 use crate::report;
 use crate::resolve::Run;
@@ -16,8 +17,6 @@ use ddpg_wgpu::checkpoint::Contents;
 use ddpg_wgpu::{Environment, Evaluation, Gpu, Halted, HyperParameters, Measurements, Plan, Population, Snapshot, Trainer};
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const EXAMPLES: &str = "Settings come from the preset, then from the run that --resume names, then from --config, then from flags; each\n\
@@ -156,8 +155,9 @@ struct Training<'a> {
     records: Records,
     watchers: Watchers,
     progress: Progress,
-    stop: Arc<AtomicBool>,
+    interrupt: Interrupt,
     title: String,
+    started: Instant,
     /// Time spent training, without evaluations.
     trained: Duration,
     /// Iterations and updates when this process began.
@@ -180,7 +180,7 @@ impl<'a> Training<'a> {
         let agents = if run.config.agents == 1 { "one agent".to_owned() } else { format!("{} agents", run.config.agents) };
         let title = format!("{}, preset {}, {agents} from seed {}", run.env, run.preset.name(), run.config.seed);
         let logged = (began.0, began.1, Duration::ZERO);
-        let stop = crate::interrupt::listen("stopping: saving the agents");
+        let interrupt = crate::interrupt::listen("stopping: saving the agents");
         Self {
             run,
             gpu,
@@ -188,7 +188,8 @@ impl<'a> Training<'a> {
             records,
             watchers,
             progress,
-            stop,
+            interrupt,
+            started: Instant::now(),
             title,
             trained: Duration::ZERO,
             began,
@@ -201,8 +202,7 @@ impl<'a> Training<'a> {
     }
 
     fn train(mut self) -> Result<()> {
-        let started = Instant::now();
-        let result = self.advance().and_then(|()| self.finish(started));
+        let result = self.advance().and_then(|()| self.finish());
         self.progress.finish();
         result.with_context(|| {
             let step = self.trainer.population().environment_steps();
@@ -225,7 +225,7 @@ impl<'a> Training<'a> {
     fn advance(&mut self) -> Result<()> {
         let total = self.run.iterations();
         let (mut log, mut evaluate) = (self.next(self.run.log_every), self.next(self.run.eval_every));
-        while self.trainer.population().iterations() < total && !self.stop.load(Ordering::Relaxed) {
+        while self.trainer.population().iterations() < total && !self.interrupt.is_asked() {
             let started = Instant::now();
             let left = log.min(evaluate).min(total) - self.trainer.population().iterations();
             let result = self.trainer.advance_slice_blocking(left);
@@ -244,9 +244,10 @@ impl<'a> Training<'a> {
             if now == evaluate {
                 evaluate = self.next(self.run.eval_every);
                 if now < total {
+                    // files first: an evaluation may be cut short
+                    self.save()?;
                     let evaluations = self.evaluate(self.run.eval_episodes)?;
                     self.tell(&evaluations);
-                    self.save()?;
                 }
             }
         }
@@ -310,7 +311,8 @@ impl<'a> Training<'a> {
     }
 
     fn evaluate(&mut self, episodes: u32) -> Result<Vec<Evaluation>> {
-        let evaluations = self.trainer.evaluate_blocking(episodes, self.run.eval_seed);
+        let work = || self.trainer.evaluate_blocking(episodes, self.run.eval_seed);
+        let evaluations = self.interrupt.during(self.last_words(), work);
         self.gpu.check()?;
         let evaluations = evaluations?;
         let step = self.trainer.population().environment_steps();
@@ -318,6 +320,26 @@ impl<'a> Training<'a> {
         self.watchers.evaluated(&self.trainer, step, &evaluations)?;
         self.latest = Some(report::in_short(&evaluations));
         Ok(evaluations)
+    }
+
+    /// What is left to do where the run is stopped after the agents were saved.
+    fn last_words(&self) -> impl FnOnce() + Send + 'static {
+        let (directory, progress, summary, text) =
+            (self.records.directory(), self.progress.clone(), self.summary(&[], true), self.farewell());
+        move || {
+            progress.finish();
+            if let Err(error) = directory.summarize(&summary) {
+                note(format_args!("error: {error:#}"));
+            }
+            say!("{text}");
+            directory.release();
+        }
+    }
+
+    fn farewell(&self) -> String {
+        let (population, directory) = (self.trainer.population(), self.records.path().display());
+        let (step, updates) = (population.environment_steps(), population.updates());
+        format!("interrupted at step {step}, update {updates}: the agents are in {directory}\ngo on: ddpg train --resume {directory}")
     }
 
     fn tell(&self, evaluations: &[Evaluation]) {
@@ -337,26 +359,24 @@ impl<'a> Training<'a> {
     }
 
     /// Everything after the last update: files first, then the table.
-    fn finish(&mut self, started: Instant) -> Result<()> {
+    fn finish(&mut self) -> Result<()> {
         self.measure()?;
         self.save()?;
         let directory = self.records.path().display().to_string();
-        let population = self.trainer.population();
-        let (step, updates) = (population.environment_steps(), population.updates());
-        let interrupted = self.stop.load(Ordering::Relaxed);
-        let halted: Vec<_> = self.measurements.iter().map(|measured| measured.halted).collect();
-        if interrupted {
-            self.summarize(started, &[], true)?;
+        if self.interrupt.is_asked() {
+            self.records.directory().summarize(&self.summary(&[], true))?;
             self.progress.finish();
-            say!("interrupted at step {step}, update {updates}: the agents are in {directory}\ngo on: ddpg train --resume {directory}");
+            say!("{}", self.farewell());
             return Err(Interrupted.into());
         }
+        self.progress.message("evaluating");
+        let halted: Vec<_> = self.measurements.iter().map(|measured| measured.halted).collect();
         let evaluations = self.evaluate(self.run.final_episodes)?;
-        self.summarize(started, &evaluations, false)?;
+        self.records.directory().summarize(&self.summary(&evaluations, false))?;
         self.progress.finish();
         say!("{}", report::evaluations(&evaluations, &halted));
         let Speed { steps, updates: updates_a_second } = self.speed();
-        let (wall, trained) = (started.elapsed().as_secs_f64(), self.trained.as_secs_f64());
+        let (wall, trained) = (self.started.elapsed().as_secs_f64(), self.trained.as_secs_f64());
         say!(
             "mean return {}\n{wall:.1} s, {trained:.1} s of it training: {steps:.0} environment steps/s, {updates_a_second:.0} updates/s\n\
              run directory: {directory}\nevaluate again: ddpg eval {directory}",
@@ -368,7 +388,7 @@ impl<'a> Training<'a> {
         Ok(())
     }
 
-    fn summarize(&self, started: Instant, evaluations: &[Evaluation], interrupted: bool) -> Result<()> {
+    fn summary(&self, evaluations: &[Evaluation], interrupted: bool) -> serde_json::Value {
         let population = self.trainer.population();
         let Speed { steps, updates } = self.speed();
         let agents: Vec<_> = self
@@ -383,7 +403,7 @@ impl<'a> Training<'a> {
                 agent
             })
             .collect();
-        self.records.summarize(&json!({
+        json!({
             "environment": self.run.env,
             "preset": self.run.preset.name(),
             "adapter": self.gpu.description(),
@@ -391,12 +411,12 @@ impl<'a> Training<'a> {
             "interrupted": interrupted,
             "environment_steps": population.environment_steps(),
             "updates": population.updates(),
-            "wall_seconds": started.elapsed().as_secs_f64(),
+            "wall_seconds": self.started.elapsed().as_secs_f64(),
             "training_seconds": self.trained.as_secs_f64(),
             "environment_steps_per_second": steps,
             "updates_per_second": updates,
             "evaluation_seed": self.run.eval_seed,
             "agents": agents,
-        }))
+        })
     }
 }

@@ -5,7 +5,7 @@ mod space;
 
 use crate::execution::Execution;
 use crate::failure::{Interrupted, Usage};
-use crate::output::say;
+use crate::output::{note, say};
 use crate::progress::Progress;
 use crate::resolve::Run;
 use crate::run_directory::RunDirectory;
@@ -19,7 +19,7 @@ use ranking::Ranked;
 use serde_json::json;
 use space::{Point, Space};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::Instant;
 
 const EXAMPLES: &str = "Every point of the grid (and every random draw) trains with each of the seeds, all agents in the same dispatches.\n\
@@ -29,6 +29,8 @@ const EXAMPLES: &str = "Every point of the grid (and every random draw) trains w
     ddpg sweep --grid actor_learning_rate=1e-4,1e-3 --grid tau=5e-3,2e-2 --seeds 5\n  \
     ddpg sweep --random actor_learning_rate=1e-4..1e-2 --random gamma=0.9..0.999:linear --samples 50\n  \
     ddpg train --config runs/NAME/best.toml          train on with the settings that came first";
+
+const SUMMARY: &str = "sweep.json";
 
 /// Rows that a terminal shows; the files have all.
 const SHOWN: usize = 30;
@@ -159,14 +161,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         say!("adapter: {}\nrun directory: {}", gpu.description(), directory.path().display());
     }
     directory.clear()?;
-    train(&sweep, arguments, &gpu, trainer, &directory)
+    train(&sweep, arguments, &gpu, trainer, &Arc::new(directory))
 }
 
-fn train(sweep: &Sweep, arguments: &Arguments, gpu: &Gpu, mut trainer: Trainer, directory: &RunDirectory) -> Result<()> {
+fn train(sweep: &Sweep, arguments: &Arguments, gpu: &Gpu, mut trainer: Trainer, directory: &Arc<RunDirectory>) -> Result<()> {
     let (run, started) = (&sweep.shared, Instant::now());
     let progress = Progress::new(arguments.quiet, run.config.steps, 0);
-    let stop = crate::interrupt::listen("stopping: evaluating the agents as they are");
-    while trainer.population().iterations() < run.iterations() && !stop.load(Ordering::Relaxed) {
+    let interrupt = crate::interrupt::listen("stopping: evaluating the agents as they are");
+    while trainer.population().iterations() < run.iterations() && !interrupt.is_asked() {
         let left = run.iterations() - trainer.population().iterations();
         let advanced = trainer.advance_slice_blocking(left);
         gpu.check()?;
@@ -180,32 +182,48 @@ fn train(sweep: &Sweep, arguments: &Arguments, gpu: &Gpu, mut trainer: Trainer, 
     let trained = started.elapsed().as_secs_f64();
     progress.message("evaluating");
     let halted: Vec<_> = trainer.measure_blocking()?.into_iter().map(|measured| measured.halted).collect();
-    let evaluations = trainer.evaluate_blocking(run.final_episodes, run.eval_seed);
+    // asked for after the last step, it stops the evaluation instead
+    let interrupted = trainer.population().iterations() < run.iterations();
+    let summary = |interrupted: bool, ranked: &[Ranked]| {
+        let population = trainer.population();
+        json!({
+            "environment": run.env,
+            "preset": run.preset.name(),
+            "adapter": gpu.description(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "interrupted": interrupted,
+            "environment_steps": population.environment_steps(),
+            "updates": population.updates(),
+            "agents": run.config.agents,
+            "seeds": sweep.seeds,
+            "training_seconds": trained,
+            "evaluation_seed": run.eval_seed,
+            "evaluation_episodes": run.final_episodes,
+            "points": ranked.iter().enumerate().map(|(index, ranked)| ranked.json(index + 1)).collect::<Vec<_>>(),
+        })
+    };
+    let evaluate = || trainer.evaluate_blocking(run.final_episodes, run.eval_seed);
+    let evaluations = if interrupted {
+        evaluate()
+    } else {
+        let (directory, progress, summary) = (directory.clone(), progress.clone(), summary(true, &[]));
+        let last_words = move || {
+            progress.finish();
+            if let Err(error) = directory.write(SUMMARY, &format!("{summary:#}\n")) {
+                note(format_args!("error: {error:#}"));
+            }
+            note(format_args!("interrupted after the training, during the evaluation: there is no ranking"));
+            directory.release();
+        };
+        interrupt.during(last_words, evaluate)
+    };
     gpu.check()?;
     let agents = evaluations?.into_iter().zip(halted).collect();
     progress.finish();
 
     let ranked = ranking::rank(sweep.points.clone(), agents, sweep.seeds as usize);
-    let interrupted = stop.load(Ordering::Relaxed);
-    let population = trainer.population();
-    let (step, updates) = (population.environment_steps(), population.updates());
-    let points: Vec<_> = ranked.iter().enumerate().map(|(index, ranked)| ranked.json(index + 1)).collect();
-    let summary = json!({
-        "environment": run.env,
-        "preset": run.preset.name(),
-        "adapter": gpu.description(),
-        "version": env!("CARGO_PKG_VERSION"),
-        "interrupted": interrupted,
-        "environment_steps": step,
-        "updates": updates,
-        "agents": run.config.agents,
-        "seeds": sweep.seeds,
-        "training_seconds": trained,
-        "evaluation_seed": run.eval_seed,
-        "evaluation_episodes": run.final_episodes,
-        "points": points,
-    });
-    write(sweep, directory, &ranked, &summary)?;
+    let step = trainer.population().environment_steps();
+    write(sweep, directory, &ranked, &summary(interrupted, &ranked))?;
     let shown = ranking::show(&ranked, &sweep.names, SHOWN);
     say!("{shown}");
     let path = directory.path().display();
@@ -232,5 +250,5 @@ fn write(sweep: &Sweep, directory: &RunDirectory, ranked: &[Ranked], summary: &s
     let [points, agents] = ranking::csv(ranked, &sweep.names);
     directory.write("points.csv", &points)?;
     directory.write("agents.csv", &agents)?;
-    directory.write("sweep.json", &format!("{summary:#}\n"))
+    directory.write(SUMMARY, &format!("{summary:#}\n"))
 }
