@@ -425,7 +425,7 @@ fn an_evaluation_is_cut_short_and_taken_up_again() {
     let summary: Value = serde_json::from_str(&read(here.join("run/summary.json"))).expect("JSON");
     assert!(summary["interrupted"] == false && summary["agents"][0]["mean_return"].is_number(), "{summary}");
     fails(&ddpg(here, &["train", "--resume", "run"]), 2, &["400 steps already", "--steps (now 400)"]);
-    fails(&ddpg(here, &["train", "--resume", "run", "--steps", "4000", "--max-episodes", "2"]), 2, &["--max-episodes (now 2)"]);
+    fails(&ddpg(here, &["train", "--resume", "run", "--max-episodes", "2", "--max-episode-len", "50"]), 2, &["--max-episodes (now 2)"]);
 }
 
 #[test]

@@ -165,6 +165,16 @@ impl Run {
         }
     }
 
+    /// The flag that ends the run, and what it says now.
+    pub fn bound(&self) -> String {
+        let steps = self.steps_of_episodes().unwrap_or(u64::MAX);
+        if self.max_episodes > 0 && steps <= self.config.steps {
+            format!("--max-episodes (now {})", self.max_episodes)
+        } else {
+            format!("--steps (now {})", self.config.steps)
+        }
+    }
+
     /// Environment steps that `max_episodes` take where none ends before its time limit.
     fn steps_of_episodes(&self) -> Result<u64, Error> {
         let limit = self.config.time_limit(&Environment::by_name(&self.env)?);

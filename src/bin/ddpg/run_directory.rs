@@ -52,6 +52,13 @@ fn is_unfinished(name: &str) -> bool {
     inner.is_some_and(|(file, process)| is_ours(file) && process.parse::<u32>().is_ok())
 }
 
+/// Whether the run in `directory` has ended, with an evaluation at `step`.
+pub fn is_evaluated(directory: &Path, step: u64) -> bool {
+    let text = fs::read_to_string(directory.join(SUMMARY)).unwrap_or_default();
+    let summary: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    summary["interrupted"] == false && summary["environment_steps"] == step
+}
+
 impl RunDirectory {
     /// Takes `path` for a run: it must be writable, nobody else's at the moment, and empty unless `overwrite` is set.
     pub fn claim(path: &Path, overwrite: bool) -> Result<Self> {

@@ -7,7 +7,7 @@ use crate::output::{note, say};
 use crate::progress::Progress;
 use crate::report;
 use crate::resolve::Run;
-use crate::run_directory::{CONFIG, Records, RunDirectory, Speed};
+use crate::run_directory::{CONFIG, Records, RunDirectory, Speed, is_evaluated};
 use crate::settings::Settings;
 use crate::tuning::Tuning;
 use crate::watch::Watchers;
@@ -93,7 +93,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let built = snapshots.map_err(anyhow::Error::from).and_then(|snapshots| build(&arguments, &run, &environment, snapshots.as_deref()));
     let (gpu, trainer) = built.inspect_err(|_| directory.give_up())?;
     if !arguments.quiet {
-        introduce(&config, &gpu, &trainer, directory.path());
+        introduce(&config, run.iterations(), &gpu, &trainer, directory.path());
     }
     let step = trainer.population().environment_steps();
     let watchers = Watchers::open(&run, &gpu, &trainer, directory.path(), &config, arguments.resume.is_some());
@@ -116,22 +116,21 @@ fn build(arguments: &Arguments, run: &Run, environment: &Environment, snapshots:
     let mut trainer = Trainer::from_population(population);
     if let Some(snapshots) = snapshots {
         trainer.restore(snapshots)?;
-        let (taken, wanted) = (snapshots[0].environment_steps, run.config.steps);
-        if trainer.population().iterations() == 0 && taken > 0 {
+        let (taken, iterations) = (snapshots[0].environment_steps, trainer.population().iterations());
+        if iterations == 0 && taken > 0 {
             bail!("the agents were saved for evaluation only: there is nothing to go on with");
         }
-        if trainer.population().iterations() >= run.iterations() {
-            return Err(Usage(format!(
-                "the run has taken {taken} steps already; ask for more than that with --steps (now {wanted}) or --max-episodes"
-            ))
-            .into());
+        // a run that was stopped after its last step still has to be evaluated
+        let is_evaluated = arguments.resume.as_ref().is_none_or(|directory| is_evaluated(directory, taken));
+        if iterations > run.iterations() || (iterations == run.iterations() && is_evaluated) {
+            return Err(Usage(format!("the run has taken {taken} steps already; ask for more than that with {}", run.bound())).into());
         }
     }
     gpu.check()?;
     Ok((gpu, trainer))
 }
 
-fn introduce(config: &str, gpu: &Gpu, trainer: &Trainer, directory: &Path) {
+fn introduce(config: &str, iterations: u64, gpu: &Gpu, trainer: &Trainer, directory: &Path) {
     let (rollout, update) = trainer.population().dispatches();
     say!("{}\n", config.trim_end());
     say!("adapter: {}", gpu.description());
@@ -141,7 +140,9 @@ fn introduce(config: &str, gpu: &Gpu, trainer: &Trainer, directory: &Path) {
     }
     say!("run directory: {}", directory.display());
     let population = trainer.population();
-    if population.iterations() > 0 {
+    if population.iterations() >= iterations {
+        say!("all steps are taken: only the evaluation is left");
+    } else if population.iterations() > 0 {
         let ring = if population.learns() { "" } else { "; the replay rings start empty, and learning goes on once they are filled" };
         say!("going on after {} environment steps and {} updates{ring}", population.environment_steps(), population.updates());
     }
@@ -291,6 +292,10 @@ impl<'a> Training<'a> {
             }
         }
         let population = self.trainer.population();
+        if population.iterations() == self.began.0 {
+            // all was written before
+            return Ok(());
+        }
         let (iterations, updates, trained) = self.logged;
         let seconds = (self.trained - trained).as_secs_f64().max(1e-9);
         let speed = Speed {
