@@ -154,3 +154,26 @@ fn what_cannot_be_swept_is_refused_before_anything_is_made() {
     let empty = |path: &Path| path.is_dir() && fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
     assert!(left.iter().all(|path| empty(path)), "{left:?}");
 }
+
+#[test]
+fn the_ranking_is_told_and_kept_where_a_file_cannot_be_written() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ddpg"));
+    command.current_dir(directory.path()).args(SHORT).args(["--grid", "tau=0.01,0.02", "--out", "run"]).env("NO_COLOR", "1");
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let training = command.spawn().expect("the program starts");
+    // the first file of a sweep is its configuration; then something comes in the way of another
+    let run = directory.path().join("run");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !run.join("config.toml").exists() && std::time::Instant::now() < deadline {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    fs::create_dir(run.join("points.csv")).expect("made");
+    let output = training.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("points.csv"), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("mean return"), "{}", text(&output.stdout));
+    for name in ["sweep.json", "agents.csv", "best.toml"] {
+        assert!(run.join(name).is_file(), "no {name}");
+    }
+}

@@ -8,7 +8,7 @@ use crate::failure::{Interrupted, Usage};
 use crate::output::{note, say};
 use crate::progress::Progress;
 use crate::resolve::Run;
-use crate::run_directory::RunDirectory;
+use crate::run_directory::{CONFIG, RunDirectory};
 use crate::settings::Settings;
 use crate::train::{default_directory, read_settings};
 use crate::tuning::Tuning;
@@ -161,6 +161,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         say!("adapter: {}\nrun directory: {}", gpu.description(), directory.path().display());
     }
     directory.clear()?;
+    directory.write(CONFIG, &as_toml(&sweep.shared)?)?;
     train(&sweep, arguments, &gpu, trainer, &Arc::new(directory))
 }
 
@@ -223,9 +224,10 @@ fn train(sweep: &Sweep, arguments: &Arguments, gpu: &Gpu, mut trainer: Trainer, 
 
     let ranked = ranking::rank(sweep.points.clone(), agents, sweep.seeds as usize);
     let step = trainer.population().environment_steps();
-    write(sweep, directory, &ranked, &summary(interrupted, &ranked))?;
     let shown = ranking::show(&ranked, &sweep.names, SHOWN);
     say!("{shown}");
+    // hours of training are in it: it is told before anything can fail, and written before what can be made of it
+    write(sweep, directory, &ranked, &summary(interrupted, &ranked))?;
     let path = directory.path().display();
     if ranked.len() > SHOWN {
         say!("the first {SHOWN} of {}; {path}/points.csv has all", ranked.len());
@@ -241,14 +243,16 @@ fn train(sweep: &Sweep, arguments: &Arguments, gpu: &Gpu, mut trainer: Trainer, 
     Ok(())
 }
 
+fn as_toml(run: &Run) -> Result<String> {
+    toml::to_string(&run.settings()).context("the settings cannot be written as TOML")
+}
+
 fn write(sweep: &Sweep, directory: &RunDirectory, ranked: &[Ranked], summary: &serde_json::Value) -> Result<()> {
-    let as_toml = |run: &Run| toml::to_string(&run.settings()).context("the settings cannot be written as TOML");
-    directory.write("config.toml", &as_toml(&sweep.shared)?)?;
-    if let Some(best) = ranked.first() {
-        directory.write("best.toml", &as_toml(&sweep.runs[best.number])?)?;
-    }
     let [points, agents] = ranking::csv(ranked, &sweep.names);
-    directory.write("points.csv", &points)?;
-    directory.write("agents.csv", &agents)?;
-    directory.write(SUMMARY, &format!("{summary:#}\n"))
+    let best = ranked.first().map(|best| as_toml(&sweep.runs[best.number])).transpose()?;
+    let files =
+        [("points.csv", Some(points)), (SUMMARY, Some(format!("{summary:#}\n"))), ("agents.csv", Some(agents)), ("best.toml", best)];
+    // one that cannot be written does not keep the others from it
+    let written: Vec<_> = files.iter().filter_map(|(name, text)| Some(directory.write(name, text.as_ref()?))).collect();
+    written.into_iter().collect()
 }
