@@ -397,10 +397,12 @@ fn an_evaluation_is_cut_short_and_taken_up_again() {
     use std::time::{Duration, Instant};
     let directory = scratch();
     let here = directory.path();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ddpg"));
-    command.current_dir(here).args([&["train"], SHORT, &["--steps", "400", "--out", "run"]].concat());
+    let mut arguments = [&["train"], SHORT, &["--agents", "16", "--steps", "400", "--out", "run"]].concat();
+    let episodes = arguments.iter().position(|&argument| argument == "--final-episodes").expect("there") + 1;
     // many minutes of them
-    command.args(["--agents", "16", "--final-episodes", "1000000"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    arguments[episodes] = "1000000";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ddpg"));
+    command.current_dir(here).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
     let training = command.spawn().expect("the program starts");
     let deadline = Instant::now() + Duration::from_secs(60);
     while !here.join("run/agent-0015.safetensors").exists() && Instant::now() < deadline {

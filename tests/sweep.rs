@@ -88,7 +88,9 @@ fn a_sweep_ranks_every_point_over_its_seeds() {
     let points = rows(run.join("points.csv"));
     assert_eq!(points.len(), 5);
     let means = column(&points, "mean_return");
-    assert!(means.is_sorted_by(|a, b| a >= b), "{means:?}");
+    let halted = column(&points, "halted");
+    let order: Vec<_> = halted.iter().zip(&means).map(|(halted, mean)| (halted, -mean)).collect();
+    assert!(order.is_sorted(), "{order:?}");
     for (index, row) in points[1..].iter().enumerate() {
         let of_point = 2 * index..2 * index + 2;
         let point: f64 = row[1].parse().expect("a number");

@@ -233,6 +233,10 @@ fn train(sweep: &Sweep, arguments: &Arguments, gpu: &Gpu, mut trainer: Trainer, 
         say!("the first {SHOWN} of {}; {path}/points.csv has all", ranked.len());
     }
     say!("mean return over {} episodes of each seed; {trained:.1} s of training, {step} environment steps an agent", run.final_episodes);
+    if let Some(best) = ranked.first().filter(|best| best.halted() > 0) {
+        let (halted, seeds) = (best.halted(), best.agents.len());
+        say!("even of the best, {halted} of {seeds} agents stopped learning: see agents.csv for when");
+    }
     say!("run directory: {path}\ntrain with the best: ddpg train --config {path}/best.toml");
     if interrupted {
         return Err(Interrupted.into());

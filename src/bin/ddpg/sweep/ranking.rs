@@ -5,6 +5,7 @@ use crate::report::table;
 use comfy_table::{CellAlignment, Table};
 use ddpg_wgpu::{Evaluation, Halted};
 use serde_json::{Value, json};
+use std::cmp::Ordering;
 
 /// One point and its agents.
 #[derive(Debug, Clone)]
@@ -15,16 +16,21 @@ pub struct Ranked {
     pub agents: Vec<(Evaluation, Option<Halted>)>,
 }
 
-/// Points from the best mean return to the worst; a return that is not a number is the worst of all. `agents` are those of
-/// the first point, then those of the second, `seeds` each.
+/// Points from the best to the worst. `agents` are those of the first point, then those of the second, `seeds` each.
 pub fn rank(points: Vec<Point>, agents: Vec<(Evaluation, Option<Halted>)>, seeds: usize) -> Vec<Ranked> {
     let groups = agents.chunks(seeds).map(<[_]>::to_vec);
     let mut ranked: Vec<_> =
         points.into_iter().zip(groups).enumerate().map(|(number, (point, agents))| Ranked { number, point, agents }).collect();
-    let key = |ranked: &Ranked| if ranked.mean().is_nan() { f64::NEG_INFINITY } else { ranked.mean() };
     // stable: equal points stay in their order
-    ranked.sort_by(|a, b| key(b).total_cmp(&key(a)));
+    ranked.sort_by(|a, b| order((a.halted(), a.mean()), (b.halted(), b.mean())));
     ranked
+}
+
+/// Of two points with agents that stopped learning and a mean return, the better is the lesser. What an agent returns that
+/// had to stop says little about its settings, so that comes first; a mean that is not a number is the worst.
+fn order(a: (usize, f64), b: (usize, f64)) -> Ordering {
+    let key = |mean: f64| if mean.is_nan() { f64::NEG_INFINITY } else { mean };
+    a.0.cmp(&b.0).then(key(b.1).total_cmp(&key(a.1)))
 }
 
 impl Ranked {
@@ -128,4 +134,17 @@ pub fn csv(ranked: &[Ranked], names: &[&str]) -> [String; 2] {
         }
     }
     [points, agents]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_point_whose_agents_diverged_does_not_come_first() {
+        let mut points = [(2, -90.0), (0, f64::NAN), (0, -200.0), (1, -100.0), (0, -150.0), (0, f64::NEG_INFINITY)];
+        points.sort_by(|&a, &b| order(a, b));
+        assert_eq!(points.map(|(halted, _)| halted), [0, 0, 0, 0, 1, 2]);
+        assert_eq!(points.map(|(_, mean)| mean)[..2], [-150.0, -200.0]);
+    }
 }
