@@ -170,8 +170,40 @@ fn a_run_leaves_everything_behind_and_can_be_evaluated_again() {
     let other = split(&fs::read(run.join("agent-0000.safetensors")).expect("a file"));
     assert_ne!(tensor(&parts, "actor.output.bias"), tensor(&other, "actor.output.bias"), "two seeds gave the same parameters");
 
+    pictures(here);
     damage(here, &run);
     refuses_to_overwrite(here);
+}
+
+/// A picture goes where it is told to, and replaces nothing but a picture.
+fn pictures(here: &Path) {
+    let render = |out: &str| ddpg(here, &["render", "run", "--episodes", "1", "--size", "16", "--out", out]);
+    fails(&render("run"), 2, &["run is a directory", "run/policy.gif"]);
+    fails(&render("nowhere/policy.gif"), 2, &["there is no directory nowhere"]);
+    fs::create_dir(here.join("pictures")).expect("made");
+    succeeds(render("pictures/policy.gif"));
+    let picture = fs::read(here.join("pictures/policy.gif")).expect("a picture");
+    assert!(picture.starts_with(b"GIF89a"));
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("pictures/policy.gif", here.join("link.gif")).expect("linked");
+        fs::write(here.join("pictures/policy.gif"), "").expect("written");
+        succeeds(render("link.gif"));
+        assert!(here.join("link.gif").is_symlink(), "the link was replaced");
+        assert!(fs::read(here.join("pictures/policy.gif")).expect("a picture") == picture);
+        // whoever reads from a pipe gets the picture
+        assert!(Command::new("mkfifo").arg(here.join("pipe.gif")).status().expect("mkfifo runs").success());
+        let reader = std::thread::spawn({
+            let pipe = here.join("pipe.gif");
+            move || fs::read(pipe).expect("read")
+        });
+        succeeds(render("pipe.gif"));
+        if fs::metadata(here.join("pipe.gif")).expect("there").is_file() {
+            panic!("the pipe was replaced");
+        }
+        assert!(reader.join().expect("the reader") == picture);
+    }
+    assert_eq!(fs::read_dir(here.join("pictures")).expect("a directory").count(), 1, "unfinished files are left");
 }
 
 /// Every way a file can be wrong is an error that names it.

@@ -40,6 +40,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
+    video::check(&arguments.out)?;
     let (snapshots, directory) = eval::load(&arguments.path)?;
     let Some(snapshot) = snapshots.get(arguments.agent) else {
         return Err(Usage(format!("there is no agent {}; {} has {}", arguments.agent, arguments.path.display(), snapshots.len())).into());
