@@ -399,6 +399,13 @@ fn a_closed_pipe_and_an_interrupt_are_not_accidents() {
     let listing = listing.wait_with_output().expect("it ends");
     assert!(listing.status.success(), "{}", String::from_utf8_lossy(&listing.stderr));
 
+    // one that is full has lost what was asked for
+    if cfg!(target_os = "linux") {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a full device");
+        let printing = start(&["train", "--print-config"], full.into()).wait_with_output().expect("it ends");
+        fails(&printing, 1, &["standard output", "No space left"]);
+    }
+
     let long = [&["train"], SHORT, &["--steps", "100000000", "--eval-every", "400", "--out", "run"]].concat();
     let training = start(&long, Stdio::null());
     let saved = directory.path().join("run/agent-0000.safetensors");

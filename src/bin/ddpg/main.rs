@@ -85,7 +85,13 @@ fn main() -> ExitCode {
         Command::Devices => devices::run(),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => match output::lost() {
+            None => ExitCode::SUCCESS,
+            Some(error) => {
+                output::note(format_args!("error: not everything could be written to standard output: {error}"));
+                ExitCode::FAILURE
+            }
+        },
         Err(error) => {
             if !error.is::<failure::Interrupted>() {
                 output::note(format_args!("error: {error:#}"));
