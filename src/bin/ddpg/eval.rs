@@ -78,7 +78,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let halted: Vec<_> = snapshots.iter().map(|snapshot| snapshot.halted).collect();
     say!("{}, starting states of seed {seed}, on {}", environment.name, gpu.description());
     say!("{}", report::evaluations(&evaluations, &halted));
-    say!("mean over agents: {}", report::in_short(&evaluations));
+    say!("mean over agents: {}", report::in_short(&evaluations, &environment.name));
     Ok(())
 }
 

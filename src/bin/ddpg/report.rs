@@ -54,14 +54,30 @@ pub fn mean(evaluations: &[Evaluation]) -> f64 {
     evaluations.iter().map(|evaluation| evaluation.mean_return).sum::<f64>() / evaluations.len().max(1) as f64
 }
 
-/// "−153.2, 9 of 10 agents at −200 or better".
-pub fn in_short(evaluations: &[Evaluation]) -> String {
-    let good = evaluations.iter().filter(|evaluation| evaluation.mean_return >= GOOD_RETURN).count();
-    match evaluations.len() {
-        1 => format!("{:.1}", mean(evaluations)),
-        agents => format!("{:.1}, {good} of {agents} agents at {GOOD_RETURN} or better", mean(evaluations)),
+/// "−153.2, 9 of 10 agents at −200 or better", or the mean alone where nobody has said what is good.
+pub fn in_short(evaluations: &[Evaluation], environment: &str) -> String {
+    let mean = format!("{:.1}", mean(evaluations));
+    match good_return(environment) {
+        Some(good) if evaluations.len() > 1 => {
+            let (count, agents) = (evaluations.iter().filter(|evaluation| evaluation.mean_return >= good).count(), evaluations.len());
+            format!("{mean}, {count} of {agents} agents at {good} or better")
+        }
+        _ => mean,
     }
 }
 
-/// Where a pendulum is swung up and held, more often than not.
-const GOOD_RETURN: f64 = -200.0;
+/// A pendulum is swung up and held, more often than not; rewards of other environments are on other scales.
+fn good_return(environment: &str) -> Option<f64> {
+    environment.starts_with("Pendulum-").then_some(-200.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::good_return;
+
+    #[test]
+    fn only_a_pendulum_is_held() {
+        assert_eq!(["Pendulum-v1", "Pendulum-v0"].map(good_return), [Some(-200.0); 2]);
+        assert_eq!(["Reacher-v0", "MountainCarContinuous-v0"].map(good_return), [None; 2]);
+    }
+}

@@ -323,7 +323,7 @@ impl<'a> Training<'a> {
         let step = self.trainer.population().environment_steps();
         self.records.evaluated(step, &self.measurements, &evaluations, &self.title)?;
         self.watchers.evaluated(&self.trainer, step, &evaluations)?;
-        self.latest = Some(report::in_short(&evaluations));
+        self.latest = Some(report::in_short(&evaluations, &self.run.env));
         Ok(evaluations)
     }
 
@@ -351,7 +351,7 @@ impl<'a> Training<'a> {
         let population = self.trainer.population();
         let Speed { steps, updates } = self.speed_now();
         let (step, taken) = (population.environment_steps(), population.updates());
-        let mean = report::in_short(evaluations);
+        let mean = report::in_short(evaluations, &self.run.env);
         self.progress.tell(&format!("step {step:>9}  update {taken:>9}  {steps:.0} steps/s  {updates:.0} updates/s  mean return {mean}"));
     }
 
@@ -385,7 +385,7 @@ impl<'a> Training<'a> {
         say!(
             "mean return {}\n{wall:.1} s, {trained:.1} s of it training: {steps:.0} environment steps/s, {updates_a_second:.0} updates/s\n\
              run directory: {directory}\nevaluate again: ddpg eval {directory}",
-            report::in_short(&evaluations)
+            report::in_short(&evaluations, &self.run.env)
         );
         if !halted.is_empty() && halted.iter().all(Option::is_some) {
             bail!("every agent stopped learning: see the table for when and why");
