@@ -119,7 +119,7 @@ fn a_run_leaves_everything_behind_and_can_be_evaluated_again() {
     let mut names: Vec<_> = fs::read_dir(&run).expect("a run directory").map(|e| e.expect("an entry").file_name()).collect();
     names.sort();
     let expected = ["agent-0000.safetensors", "agent-0001.safetensors", "config.toml", "curve.svg", "episodes.csv"];
-    assert_eq!(names, [&expected[..], &["evaluations.csv", "metrics.csv", "summary.json", "tensorboard"]].concat());
+    assert_eq!(names, [&expected[..], &["evaluations.csv", "execution.json", "metrics.csv", "summary.json", "tensorboard"]].concat());
     assert!(read(run.join("curve.svg")).starts_with("<svg"));
 
     let metrics = rows(run.join("metrics.csv"));
@@ -270,6 +270,12 @@ fn the_same_seed_gives_the_same_file_also_when_it_stops_and_goes_on() {
     let steps: Vec<_> = rows(here.join("half/metrics.csv")).into_iter().map(|row| row[0].clone()).collect();
     assert_eq!(steps, ["step", "200", "300", "400", "600"]);
     fails(&ddpg(here, &["train", "--resume", "half"]), 2, &["600 steps already"]);
+    // and on the same plan and tile, unless others are asked for
+    run(&["--steps", "80", "--out", "fused", "--plan", "fused", "--tile", "portable", "--quiet"]);
+    let text = succeeds(ddpg(here, &["train", "--resume", "fused", "--steps", "160"]));
+    assert!(text.contains("plan: fused"), "{text}");
+    let text = succeeds(ddpg(here, &["train", "--resume", "fused", "--steps", "240", "--plan", "layered"]));
+    assert!(text.contains("plan: layered"), "{text}");
     let wider = ddpg(here, &["train", "--resume", "half", "--steps", "900", "--actor-hidden", "9,8"]);
     fails(&wider, 1, &["agent-0000.safetensors", "actor.layer1.weight", "[3, 8]", "[3, 9]"]);
     fails(&ddpg(here, &["train", "--resume", "half", "--steps", "900", "--agents", "2"]), 1, &["1 snapshots for 2 agents"]);

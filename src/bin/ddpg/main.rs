@@ -11,6 +11,7 @@ mod monitor;
 mod output;
 mod plot;
 mod progress;
+mod recorded;
 mod render;
 mod report;
 mod resolve;

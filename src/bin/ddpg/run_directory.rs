@@ -2,6 +2,7 @@
 
 use crate::lock::{self, Lock};
 use crate::plot::{Point, learning_curve};
+use crate::recorded;
 use anyhow::{Context, Result, bail};
 use ddpg_wgpu::{Evaluation, Measurements, Snapshot};
 use std::fs::{self, File, OpenOptions};
@@ -41,7 +42,7 @@ pub struct RunDirectory {
 /// Whether a run or a sweep writes a file of this name.
 fn is_ours(name: &str) -> bool {
     TABLES.iter().any(|(table, _)| *table == name)
-        || [CONFIG, CURVE, SUMMARY].contains(&name)
+        || [CONFIG, CURVE, SUMMARY, recorded::FILE].contains(&name)
         || SWEEP.contains(&name)
         || (name.starts_with("agent-") && name.ends_with(".safetensors"))
 }

@@ -5,6 +5,7 @@ use crate::failure::{Interrupted, Usage};
 use crate::interrupt::Interrupt;
 use crate::output::{note, say};
 use crate::progress::Progress;
+use crate::recorded::{self, Recorded};
 use crate::report;
 use crate::resolve::Run;
 use crate::run_directory::{CONFIG, Records, RunDirectory, Speed, is_evaluated};
@@ -91,7 +92,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     // read only now, when nobody else writes to it
     let snapshots = arguments.resume.as_ref().map(Snapshot::load_all).transpose();
     let built = snapshots.map_err(anyhow::Error::from).and_then(|snapshots| build(&arguments, &run, &environment, snapshots.as_deref()));
-    let (gpu, trainer) = built.inspect_err(|_| directory.give_up())?;
+    let (gpu, trainer, recorded) = built.inspect_err(|_| directory.give_up())?;
     if !arguments.quiet {
         introduce(&config, run.iterations(), &gpu, &trainer, directory.path());
     }
@@ -99,6 +100,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let watchers = Watchers::open(&run, &gpu, &trainer, directory.path(), &config, arguments.resume.is_some());
     let watchers = watchers.inspect_err(|_| directory.give_up())?;
     let records = if arguments.resume.is_some() { directory.go_on(&config, step)? } else { directory.start(&config)? };
+    records.directory().write(recorded::FILE, &recorded.json())?;
     Training::new(&arguments, &run, gpu, trainer, records, watchers).train()
 }
 
@@ -108,11 +110,16 @@ pub fn default_directory(run: &Run, what: &str) -> PathBuf {
     Path::new("runs").join(format!("{}__{what}__{}__{now}", run.env, run.config.seed))
 }
 
-fn build(arguments: &Arguments, run: &Run, environment: &Environment, snapshots: Option<&[Snapshot]>) -> Result<(Gpu, Trainer)> {
+fn build(arguments: &Arguments, run: &Run, environment: &Environment, snapshots: Option<&[Snapshot]>) -> Result<(Gpu, Trainer, Recorded)> {
     let gpu = arguments.execution.open()?;
     let hyper_parameters = HyperParameters::of_population(&run.config);
-    let options = arguments.tuning.options(&arguments.execution, &gpu, environment, &run.config, arguments.quiet)?;
+    let mut options = arguments.tuning.options(&arguments.execution, &gpu, environment, &run.config, arguments.quiet)?;
+    let before = arguments.resume.as_ref().filter(|_| !arguments.tuning.is_asked()).and_then(|directory| Recorded::read(directory));
+    if let Some(before) = before {
+        options = before.go_on(options, &gpu);
+    }
     let population = Population::with_options(&gpu.device, &gpu.queue, environment, &run.config, hyper_parameters, options)?;
+    let recorded = Recorded::of(&gpu, &population, options);
     let mut trainer = Trainer::from_population(population);
     if let Some(snapshots) = snapshots {
         trainer.restore(snapshots)?;
@@ -127,7 +134,7 @@ fn build(arguments: &Arguments, run: &Run, environment: &Environment, snapshots:
         }
     }
     gpu.check()?;
-    Ok((gpu, trainer))
+    Ok((gpu, trainer, recorded))
 }
 
 fn introduce(config: &str, iterations: u64, gpu: &Gpu, trainer: &Trainer, directory: &Path) {

@@ -29,6 +29,10 @@ struct Remembered {
 }
 
 impl Tuning {
+    pub fn is_asked(&self) -> bool {
+        self.tune
+    }
+
     /// What was asked for, the rest by measurement where that was asked for too.
     ///
     /// # Errors
