@@ -158,6 +158,15 @@ fn a_run_leaves_everything_behind_and_can_be_evaluated_again() {
     let one: Value = serde_json::from_str(&one).expect("JSON");
     assert_eq!((&one["agents"][0]["agent"], &one["agents"][0]["episodes"]), (&1.into(), &3.into()));
 
+    // wherever its file lies
+    fs::create_dir(here.join("elsewhere")).expect("made");
+    fs::copy(run.join("agent-0001.safetensors"), here.join("elsewhere/agent.safetensors")).expect("copied");
+    for other in ["[package]\nname = \"else\"\n", "env = \"Reacher-v0\"\n"] {
+        fs::write(here.join("elsewhere/config.toml"), other).expect("written");
+        let text = succeeds(ddpg(here, &["eval", "elsewhere/agent.safetensors", "--episodes", "2"]));
+        assert!(text.starts_with("Pendulum-v1"), "{text}");
+    }
+
     // what another program reads
     let parts = split(&fs::read(run.join("agent-0001.safetensors")).expect("a file"));
     let metadata = &parts.header["__metadata__"];

@@ -38,7 +38,7 @@ pub struct Arguments {
 }
 
 /// The run that a directory belongs to, where it says so.
-pub fn run_of(directory: &Path) -> Result<Option<Run>> {
+fn run_of(directory: &Path) -> Result<Option<Run>> {
     let path = directory.join(CONFIG);
     if path.exists() {
         crate::train::read_settings(&path).and_then(|file| Ok(Some(Run::resolve(file, Default::default())?)))
@@ -47,21 +47,23 @@ pub fn run_of(directory: &Path) -> Result<Option<Run>> {
     }
 }
 
-/// The agents of a run directory, or of one file, and the directory they are in.
-pub fn load(path: &Path) -> Result<(Vec<Snapshot>, PathBuf)> {
+/// The agents of a run directory, or of one file, and the run they are of, where that is known. A file may lie anywhere:
+/// what is beside it counts only where it is of the same environment.
+pub fn load(path: &Path) -> Result<(Vec<Snapshot>, Option<Run>)> {
     if !path.exists() {
         return Err(Usage(format!("{}: there is no such run directory or file", path.display())).into());
     }
     if path.is_dir() {
-        Ok((Snapshot::load_all(path)?, path.to_owned()))
-    } else {
-        Ok((vec![Snapshot::load(path)?], path.parent().unwrap_or(Path::new(".")).to_owned()))
+        return Ok((Snapshot::load_all(path)?, run_of(path)?));
     }
+    let snapshot = Snapshot::load(path)?;
+    let beside = path.parent().and_then(|directory| run_of(directory).ok().flatten());
+    let run = beside.filter(|run| run.env == snapshot.environment);
+    Ok((vec![snapshot], run))
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let (snapshots, directory) = load(&arguments.path)?;
-    let run = run_of(&directory)?;
+    let (snapshots, run) = load(&arguments.path)?;
     let defaults = run.clone().unwrap_or_else(|| Run::preset(Default::default()));
     let episodes = arguments.episodes.unwrap_or(defaults.final_episodes);
     let seed = arguments.seed.unwrap_or(defaults.eval_seed);

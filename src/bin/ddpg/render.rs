@@ -41,11 +41,11 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     video::check(&arguments.out)?;
-    let (snapshots, directory) = eval::load(&arguments.path)?;
+    let (snapshots, run) = eval::load(&arguments.path)?;
     let Some(snapshot) = snapshots.get(arguments.agent) else {
         return Err(Usage(format!("there is no agent {}; {} has {}", arguments.agent, arguments.path.display(), snapshots.len())).into());
     };
-    let trained_in = eval::run_of(&directory)?.map_or_else(|| snapshot.environment.clone(), |run| run.env);
+    let trained_in = run.map_or_else(|| snapshot.environment.clone(), |run| run.env);
     let environment = Environment::by_name(arguments.env.as_ref().unwrap_or(&trained_in))?;
     let gpu = Gpu::open_blocking(arguments.adapter.as_deref())?;
     let renderer = Renderer::new(&gpu.device, &gpu.queue, &environment, arguments.size, arguments.size)?;
