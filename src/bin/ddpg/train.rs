@@ -211,6 +211,13 @@ impl<'a> Training<'a> {
 
     fn train(mut self) -> Result<()> {
         let result = self.advance().and_then(|()| self.finish());
+        // what failed may be a file alone: the agents are worth another try
+        if result.as_ref().is_err_and(|error| !error.is::<Interrupted>())
+            && self.records.saved() != Some(self.trainer.population().environment_steps())
+            && self.gpu.check().is_ok()
+        {
+            let _ = self.save();
+        }
         self.progress.finish();
         result.with_context(|| {
             let step = self.trainer.population().environment_steps();
@@ -315,7 +322,8 @@ impl<'a> Training<'a> {
             *finished = measured.episodes.last().map_or(*finished, |last| u64::from(last.number) + 1);
         }
         self.records.measured(&self.measurements, speed)?;
-        self.watchers.measured(&self.trainer, &self.measurements, speed, &self.progress)
+        self.watchers.measured(&self.trainer, &self.measurements, speed, &self.progress);
+        Ok(())
     }
 
     fn had_all_episodes(&self) -> bool {
@@ -329,7 +337,7 @@ impl<'a> Training<'a> {
         let evaluations = evaluations?;
         let step = self.trainer.population().environment_steps();
         self.records.evaluated(step, &self.measurements, &evaluations, &self.title)?;
-        self.watchers.evaluated(&self.trainer, step, &evaluations)?;
+        self.watchers.evaluated(&self.trainer, step, &evaluations, &self.progress);
         self.latest = Some(report::in_short(&evaluations, &self.run.env));
         Ok(evaluations)
     }
@@ -367,7 +375,8 @@ impl<'a> Training<'a> {
         let snapshots = self.trainer.snapshot_blocking(contents)?;
         self.gpu.check()?;
         self.records.save(&snapshots)?;
-        self.watchers.saved(&snapshots)
+        self.watchers.saved(&snapshots, &self.progress);
+        Ok(())
     }
 
     /// Everything after the last update: files first, then the table.

@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// Agents whose actions are recorded at each evaluation.
 const MOST_RECORDED: u32 = 1024;
 
+const SUMMARIES: &str = "its TensorBoard files";
+const MONITOR: &str = "its monitor";
+
 /// How often the live picture is drawn, at most.
 const LIVE_EVERY: Duration = Duration::from_secs(5);
 
@@ -66,7 +69,7 @@ impl Watchers {
     }
 
     /// After new measurements.
-    pub fn measured(&mut self, trainer: &Trainer, measurements: &[Measurements], speed: Speed, progress: &Progress) -> Result<()> {
+    pub fn measured(&mut self, trainer: &Trainer, measurements: &[Measurements], speed: Speed, progress: &Progress) {
         if self.prints {
             for measured in measurements {
                 let agent = if self.agents > 1 { format!(" Agent: {} |", measured.agent) } else { String::new() };
@@ -76,33 +79,40 @@ impl Watchers {
                 }
             }
         }
-        if let Some(summaries) = &mut self.summaries {
-            summaries.measured(measurements, speed)?;
-        }
-        if let Some(monitor) = &mut self.monitor {
-            monitor.measured(trainer, measurements, self.seed)?;
-        }
-        if let Some(live) = &mut self.live
-            && live.drawn.is_none_or(|drawn| drawn.elapsed() > LIVE_EVERY)
-        {
-            video::write(&live.path, &live.renderer, &trainer.trajectories_blocking(1, self.seed)?[..1])?;
-            live.drawn = Some(Instant::now());
-        }
-        Ok(())
+        let seed = self.seed;
+        unless_it_fails(&mut self.summaries, SUMMARIES, progress, |summaries| summaries.measured(measurements, speed));
+        unless_it_fails(&mut self.monitor, MONITOR, progress, |monitor| monitor.measured(trainer, measurements, seed));
+        unless_it_fails(&mut self.live, "the live picture", progress, |live| {
+            if live.drawn.is_none_or(|drawn| drawn.elapsed() > LIVE_EVERY) {
+                video::write(&live.path, &live.renderer, &trainer.trajectories_blocking(1, seed)?[..1])?;
+                live.drawn = Some(Instant::now());
+            }
+            Ok(())
+        });
     }
 
     /// After an evaluation.
-    pub fn evaluated(&mut self, trainer: &Trainer, step: u64, evaluations: &[Evaluation]) -> Result<()> {
-        let Some(summaries) = &mut self.summaries else { return Ok(()) };
-        let trajectories = if self.agents <= MOST_RECORDED { trainer.trajectories_blocking(1, self.seed)? } else { vec![] };
-        summaries.evaluated(step, evaluations, &trajectories)
+    pub fn evaluated(&mut self, trainer: &Trainer, step: u64, evaluations: &[Evaluation], progress: &Progress) {
+        let (records, seed) = (self.agents <= MOST_RECORDED, self.seed);
+        unless_it_fails(&mut self.summaries, SUMMARIES, progress, |summaries| {
+            let trajectories = if records { trainer.trajectories_blocking(1, seed)? } else { vec![] };
+            summaries.evaluated(step, evaluations, &trajectories)
+        });
     }
 
     /// After the agents were saved.
-    pub fn saved(&mut self, snapshots: &[Snapshot]) -> Result<()> {
-        if let Some(summaries) = &mut self.summaries {
-            summaries.saved(snapshots)?;
-        }
-        self.monitor.as_mut().map_or(Ok(()), Monitor::write)
+    pub fn saved(&mut self, snapshots: &[Snapshot], progress: &Progress) {
+        unless_it_fails(&mut self.summaries, SUMMARIES, progress, |summaries| summaries.saved(snapshots));
+        unless_it_fails(&mut self.monitor, MONITOR, progress, Monitor::write);
+    }
+}
+
+/// Lets a watcher look; one that fails is told of once and looks no more, for watching is not what a run is for.
+fn unless_it_fails<T>(watcher: &mut Option<T>, what: &str, progress: &Progress, look: impl FnOnce(&mut T) -> Result<()>) {
+    if let Some(present) = watcher
+        && let Err(error) = look(present)
+    {
+        progress.warn(&format!("warning: training goes on without {what}: {error:#}"));
+        *watcher = None;
     }
 }
