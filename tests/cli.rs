@@ -258,8 +258,18 @@ fn damage(here: &Path, run: &Path) {
 
 fn refuses_to_overwrite(here: &Path) {
     fails(&train(here, &["--steps", "100", "--out", "run"]), 1, &["run is not empty", "--overwrite"]);
+    fs::create_dir_all(here.join("run/monitor/agent-0001")).expect("made");
+    let earlier = ["run/latest.gif", "run/best.toml", "run/monitor/agent-0001/episodes.json", "run/monitor/agent-0001/episode-000000.gif"];
+    for name in ["run/monitor/notes.txt"].iter().chain(&earlier) {
+        fs::write(here.join(name), "").expect("written");
+    }
     succeeds(train(here, &["--steps", "100", "--out", "run", "--overwrite", "--quiet"]));
-    assert!(!here.join("run/agent-0001.safetensors").exists(), "an agent of the earlier run is left");
+    for name in ["run/agent-0001.safetensors", "run/tensorboard/agent-0001", "run/monitor/agent-0001"].iter().chain(&earlier) {
+        assert!(!here.join(name).exists(), "{name} of the earlier run is left");
+    }
+    let events = fs::read_dir(here.join("run/tensorboard/agent-0000")).expect("event files").count();
+    assert_eq!(events, 1, "event files of the earlier run are left");
+    assert!(here.join("run/monitor/notes.txt").exists(), "what is not ours was removed");
 }
 
 #[test]

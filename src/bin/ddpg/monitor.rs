@@ -42,6 +42,11 @@ fn is_worth_a_video(episode: u32) -> bool {
     if episode < 1000 { (0..10u32).any(|root| root.pow(3) == episode) } else { episode.is_multiple_of(1000) }
 }
 
+/// Whether a monitor writes a file of this name.
+pub fn is_record(name: &str) -> bool {
+    name == EPISODES || (name.starts_with("episode-") && name.ends_with(".gif"))
+}
+
 impl Monitor {
     /// Starts in `directory`, replacing what an earlier run left there; after a resumption, goes on with it. Without a
     /// renderer there are no videos.
@@ -54,8 +59,7 @@ impl Monitor {
             let earlier = fs::read_to_string(place.join(EPISODES)).ok().filter(|_| resumed);
             statistics.push(earlier.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_else(|| fresh.clone()));
             for entry in fs::read_dir(&place)?.flatten().filter(|_| !resumed) {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                if name == EPISODES || (name.starts_with("episode-") && name.ends_with(".gif")) {
+                if is_record(&entry.file_name().to_string_lossy()) {
                     fs::remove_file(entry.path()).with_context(|| entry.path().display().to_string())?;
                 }
             }

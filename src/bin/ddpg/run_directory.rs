@@ -16,6 +16,13 @@ const EPISODES: &str = "episodes.csv";
 const EVALUATIONS: &str = "evaluations.csv";
 const CURVE: &str = "curve.svg";
 const SUMMARY: &str = "summary.json";
+/// The live picture.
+pub const LIVE: &str = "latest.gif";
+/// Where watchers write, unless they are told another place.
+pub const TENSORBOARD: &str = "tensorboard";
+pub const MONITOR: &str = "monitor";
+/// Those places, and whether a file in an agent's sub-directory there is one of theirs.
+const WATCHERS: [(&str, fn(&str) -> bool); 2] = [(TENSORBOARD, crate::tensorboard::is_event_file), (MONITOR, crate::monitor::is_record)];
 /// What `ddpg sweep` leaves besides.
 const SWEEP: [&str; 4] = ["points.csv", "agents.csv", "sweep.json", "best.toml"];
 
@@ -42,9 +49,19 @@ pub struct RunDirectory {
 /// Whether a run or a sweep writes a file of this name.
 fn is_ours(name: &str) -> bool {
     TABLES.iter().any(|(table, _)| *table == name)
-        || [CONFIG, CURVE, SUMMARY, recorded::FILE].contains(&name)
+        || [CONFIG, CURVE, SUMMARY, LIVE, recorded::FILE].contains(&name)
         || SWEEP.contains(&name)
         || (name.starts_with("agent-") && name.ends_with(".safetensors"))
+}
+
+/// Removes the files of `directory` whose names are `chosen`; there may be no such directory.
+fn remove_files(directory: &Path, chosen: impl Fn(&str) -> bool) -> Result<()> {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if chosen(&entry.file_name().to_string_lossy()) {
+            fs::remove_file(entry.path()).with_context(|| entry.path().display().to_string())?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether it is what a run that was killed while it wrote leaves of one of its files: `.summary.json.4711.tmp`.
@@ -127,19 +144,24 @@ impl RunDirectory {
 
     /// Removes the files of an earlier run.
     pub fn clear(&self) -> Result<()> {
-        for entry in fs::read_dir(&self.path).with_context(|| self.path.display().to_string())?.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            // the configuration is replaced, not removed: a run that cannot start still has it
-            if is_ours(&name) && name != CONFIG {
-                fs::remove_file(entry.path()).with_context(|| entry.path().display().to_string())?;
+        // the configuration is replaced, not removed: a run that cannot start still has it
+        remove_files(&self.path, |name| is_ours(name) && name != CONFIG)?;
+        for (watcher, is_its) in WATCHERS {
+            let place = self.path.join(watcher);
+            for entry in fs::read_dir(&place).into_iter().flatten().flatten() {
+                if entry.file_name().to_string_lossy().starts_with("agent-") {
+                    remove_files(&entry.path(), is_its)?;
+                    // only where nothing else is in it
+                    let _ = fs::remove_dir(entry.path());
+                }
             }
+            let _ = fs::remove_dir(&place);
         }
         Ok(())
     }
 
-    /// Removes the files of an earlier run and starts this one's.
+    /// Starts the files of a run in a directory that has been cleared.
     pub fn start(self, config: &str) -> Result<Records> {
-        self.clear()?;
         self.write(CONFIG, config)?;
         for (table, columns) in TABLES {
             self.write(table, &format!("{columns}\n"))?;

@@ -10,7 +10,7 @@
 //! | `hyperparameters` (text) | 0 |
 
 use crate::run_directory::Speed;
-use crate::tensorboard::{EventFile, clear};
+use crate::tensorboard::EventFile;
 use anyhow::Result;
 use ddpg_wgpu::{Evaluation, Measurements, Snapshot, Trajectory};
 use std::path::Path;
@@ -33,16 +33,12 @@ fn tenths(number: f64) -> f32 {
 
 impl Summaries {
     /// Starts an event file for each of `agents`; after a resumption, `void_from` is the first step that may be written anew.
-    /// `replace` removes those of an earlier run.
-    pub fn create(directory: &Path, agents: u32, config: &str, void_from: Option<u64>, replace: bool) -> Result<Self> {
+    pub fn create(directory: &Path, agents: u32, config: &str, void_from: Option<u64>) -> Result<Self> {
         let rows = config.lines().filter_map(|line| line.split_once(" = "));
         let table: String = rows.map(|(name, value)| format!("|{name}|{}|\n", value.replace('|', "\\|"))).collect();
         let text = format!("|setting|value|\n|-|-|\n{table}");
         let create = |agent: usize| {
             let place = directory.join(agent_directory(agent));
-            if replace {
-                clear(&place)?;
-            }
             let mut file = EventFile::create(&place, void_from)?;
             file.text("hyperparameters", 0, &text);
             file.flush()?;

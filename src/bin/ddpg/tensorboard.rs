@@ -143,14 +143,9 @@ impl Histogram {
 
 const PREFIX: &str = "events.out.tfevents.";
 
-/// Removes the event files of `directory`, where there are any.
-pub fn clear(directory: &Path) -> Result<()> {
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
-            fs::remove_file(entry.path()).with_context(|| entry.path().display().to_string())?;
-        }
-    }
-    Ok(())
+/// Whether TensorBoard would read a file of this name.
+pub fn is_event_file(name: &str) -> bool {
+    name.starts_with(PREFIX)
 }
 
 /// One event file. It is opened for each flush only: a population may have more agents than a process may have files open.

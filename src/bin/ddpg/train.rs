@@ -97,11 +97,24 @@ pub fn run(arguments: Arguments) -> Result<()> {
         introduce(&config, run.iterations(), &gpu, &trainer, directory.path());
     }
     let step = trainer.population().environment_steps();
+    if !goes_on_in_place(&arguments) {
+        directory.clear()?;
+    }
     let watchers = Watchers::open(&run, &gpu, &trainer, directory.path(), &config, arguments.resume.is_some());
     let watchers = watchers.inspect_err(|_| directory.give_up())?;
     let records = if arguments.resume.is_some() { directory.go_on(&config, step)? } else { directory.start(&config)? };
     records.directory().write(recorded::FILE, &recorded.json())?;
     Training::new(&arguments, &run, gpu, trainer, records, watchers).train()
+}
+
+/// Whether the files in the run directory are those of the run that goes on.
+fn goes_on_in_place(arguments: &Arguments) -> bool {
+    let place = |path: &PathBuf| path.canonicalize().ok();
+    match (&arguments.resume, &arguments.out) {
+        (Some(resumed), Some(out)) => place(resumed) == place(out),
+        (resumed, None) => resumed.is_some(),
+        (None, Some(_)) => false,
+    }
 }
 
 /// What a run is called that was given no directory.

@@ -3,7 +3,7 @@
 use crate::monitor::Monitor;
 use crate::progress::Progress;
 use crate::resolve::Run;
-use crate::run_directory::Speed;
+use crate::run_directory::{self, LIVE, Speed, TENSORBOARD};
 use crate::summaries::Summaries;
 use crate::video;
 use anyhow::Result;
@@ -45,19 +45,16 @@ impl Watchers {
         let place = |given: &Option<String>, name: &str| given.as_ref().map_or_else(|| directory.join(name), PathBuf::from);
         let renderer = || Renderer::new(&gpu.device, &gpu.queue, trainer.population().environment(), video::SIZE, video::SIZE);
         // what can be refused comes first, before anything is written
-        let live =
-            if run.render_env { Some(Live { renderer: renderer()?, path: directory.join("latest.gif"), drawn: None }) } else { None };
+        let live = if run.render_env { Some(Live { renderer: renderer()?, path: directory.join(LIVE), drawn: None }) } else { None };
         let summaries = if run.tensorboard {
             let void_from = resumed.then(|| trainer.population().environment_steps() + 1);
-            // in a directory of the user's own, runs stand side by side
-            let replace = !resumed && run.summary_dir.is_none();
-            Some(Summaries::create(&place(&run.summary_dir, "tensorboard"), agents, config, void_from, replace)?)
+            Some(Summaries::create(&place(&run.summary_dir, TENSORBOARD), agents, config, void_from)?)
         } else {
             None
         };
         let monitor = if run.use_gym_monitor {
             // what cannot be drawn still has statistics
-            Some(Monitor::open(&place(&run.monitor_dir, "monitor"), agents, renderer().ok(), resumed)?)
+            Some(Monitor::open(&place(&run.monitor_dir, run_directory::MONITOR), agents, renderer().ok(), resumed)?)
         } else {
             None
         };
