@@ -70,4 +70,31 @@ fn what_cannot_be_measured_is_refused_first() {
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
         assert!(errors.contains(says) && !errors.contains("panicked"), "{arguments:?}: no {says:?} in: {errors}");
     }
+    assert!(!directory.path().join("runs/bench.json").exists(), "an empty file is left");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_process_that_a_workload_starts_ends_with_it() {
+    use std::time::{Duration, Instant};
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ddpg"));
+    command.current_dir(directory.path()).args(["bench", "--only", "return", "--repetitions", "1"]);
+    let mut measuring = command.stdout(std::process::Stdio::null()).spawn().expect("the program starts");
+    let until = |done: &dyn Fn() -> bool| {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !done() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    let children = || fs::read_to_string(format!("/proc/{0}/task/{0}/children", measuring.id())).unwrap_or_default();
+    until(&|| !children().trim().is_empty());
+    let child = children().trim().to_owned();
+    assert!(!child.is_empty(), "no process was started");
+    assert!(Command::new("kill").args(["-TERM", &measuring.id().to_string()]).status().expect("kill runs").success());
+    // nobody may be there to take note of its end: then it stays as a zombie
+    let runs = || fs::read_to_string(format!("/proc/{child}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
+    until(&|| !runs());
+    assert!(!runs(), "process {child} goes on alone");
+    measuring.wait().expect("it ends");
 }

@@ -7,7 +7,7 @@ use crate::output::say;
 use anyhow::{Context, Result, bail, ensure};
 use ddpg_wgpu::{Config, Environment, HyperParameters, Population, Trainer};
 use serde::{Deserialize, Serialize};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// The mean return to reach.
@@ -16,6 +16,8 @@ const MARK: f64 = -200.0;
 const EPISODES: (u32, u32) = (100, 1);
 /// Updates from one evaluation to the next.
 const EVERY: u64 = 250;
+
+const PROCESS: &str = "another process of this program";
 
 /// Caches of compiled shaders that drivers keep on disk: a first run has none. The names are Mesa's and NVIDIA's.
 const NO_CACHES: [(&str, &str); 3] =
@@ -32,6 +34,7 @@ struct Reached {
 
 /// Trains one agent of the default preset until it has reached the mark, and tells.
 pub fn until_return(seed: u64, execution: &Execution) -> Result<()> {
+    end_with_whoever_asked();
     let gpu = execution.open()?;
     let mut config = Config::default();
     config.seed = seed;
@@ -55,6 +58,14 @@ pub fn until_return(seed: u64, execution: &Execution) -> Result<()> {
     bail!("seed {seed} has not reached a mean return of {MARK} in {} steps; the last was {mean_return:.1}", config.steps)
 }
 
+/// Whoever started this process holds the other end of its standard input, and lets go of it by ending, however it ends.
+fn end_with_whoever_asked() {
+    std::thread::spawn(|| {
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        std::process::exit(130);
+    });
+}
+
 pub fn run(bench: &Bench, execution: &Execution) -> Result<Row> {
     let program = std::env::current_exe().context("this program's own file")?;
     let (mut samples, mut reached, mut failures) = (vec![], vec![], String::new());
@@ -62,7 +73,10 @@ pub fn run(bench: &Bench, execution: &Execution) -> Result<Row> {
         let mut command = Command::new(&program);
         command.args(["bench", "--until-return", &seed.to_string()]).args(execution.flags()).envs(NO_CACHES);
         let start = Instant::now();
-        let output = command.output().context("another process of this program")?;
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context(PROCESS)?;
+        let held = child.stdin.take();
+        let output = child.wait_with_output().context(PROCESS)?;
+        drop(held);
         let seconds = start.elapsed().as_secs_f64();
         if output.status.success() {
             let told: Reached = serde_json::from_slice(&output.stdout).context("what the process told")?;

@@ -25,7 +25,7 @@ pub struct Report {
     pub growth: Vec<Point>,
 }
 
-/// That the file can be written: its directory is made.
+/// That the file can be written: its directory is made, the file itself only for a moment.
 pub fn prepare(path: &Path) -> Result<()> {
     let shown = path.display();
     if path.is_dir() {
@@ -33,7 +33,12 @@ pub fn prepare(path: &Path) -> Result<()> {
     }
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     parent.map_or(Ok(()), fs::create_dir_all).with_context(|| format!("cannot write to {shown}"))?;
+    let is_new = !path.exists();
     fs::OpenOptions::new().append(true).create(true).open(path).with_context(|| format!("cannot write to {shown}"))?;
+    if is_new {
+        // where nothing is measured, an empty file says nothing
+        fs::remove_file(path).with_context(|| format!("cannot write to {shown}"))?;
+    }
     Ok(())
 }
 
