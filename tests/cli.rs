@@ -353,6 +353,10 @@ fn bad_input_gets_a_clear_answer() {
     fails(&train(&["--action-layer", "3"]), 2, &["action_layer is 3", "2 hidden layers"]);
     fails(&train(&["--env", "Acrobot-v1"]), 2, &["Acrobot-v1", "Pendulum-v1"]);
     fails(&train(&["--steps", "0"]), 2, &["steps is 0", "at least 1"]);
+    for flag in ["--final-episodes", "--eval-episodes"] {
+        fails(&train(&[flag, "4294967295"]), 2, &["episodes is 4294967295", "at most 1000000"]);
+    }
+    fails(&ddpg(here, &["eval", ".", "--episodes", "4294967295"]), 2, &["4294967295", "1..=1000000"]);
     fails(&train(&["--noise-theta", "0.1"]), 2, &["noise_theta", "gaussian"]);
     fails(&train(&["--config", "missing.toml"]), 2, &["missing.toml"]);
     for (text, says) in [

@@ -3,7 +3,7 @@
 use crate::failure::Usage;
 use crate::output::say;
 use crate::report;
-use crate::resolve::Run;
+use crate::resolve::{MOST_EPISODES, Run};
 use crate::run_directory::CONFIG;
 use anyhow::{Context, Result};
 use clap::Args;
@@ -21,7 +21,7 @@ pub struct Arguments {
     #[arg(value_name = "DIR")]
     path: PathBuf,
     /// Episodes an agent [default: as at the end of the run]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_EPISODES)))]
     episodes: Option<u32>,
     /// Seed of the starting states, the same for every agent [default: as at the end of the run]
     #[arg(long, value_name = "N")]

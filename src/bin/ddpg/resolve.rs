@@ -3,6 +3,9 @@
 use crate::settings::{InitializationKind, NoiseKind, ScheduleKind, Settings};
 use ddpg_wgpu::{Config, Environment, Error, Exploration, Initialization, NoiseSchedule, Preset, TargetUpdate};
 
+/// Most episodes of an evaluation: each return is kept, and this many say all that there is to say.
+pub const MOST_EPISODES: u32 = 1_000_000;
+
 /// A run with nothing left open.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Run {
@@ -193,6 +196,11 @@ impl Run {
         for (name, value) in at_least_one {
             if value == 0 {
                 return Err(Error::Config(format!("{name} is 0; it must be at least 1")));
+            }
+        }
+        for (name, value) in [("eval_episodes", self.eval_episodes), ("final_episodes", self.final_episodes)] {
+            if value > MOST_EPISODES {
+                return Err(Error::Config(format!("{name} is {value}; it must be at most {MOST_EPISODES}")));
             }
         }
         if i64::try_from(self.config.seed).is_err() {
