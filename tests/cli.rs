@@ -350,6 +350,12 @@ fn bad_input_gets_a_clear_answer() {
     fails(&train(&["--learning-starts", "200", "--replay-capacity", "128"]), 2, &["learning_starts (200)", "replay_capacity (128)"]);
     fails(&train(&["--gamma", "NaN"]), 2, &["gamma is NaN", "0 to 1"]);
     fails(&train(&["--tau", "1.5"]), 2, &["tau is 1.5", "0 to 1"]);
+    // a negative number is a value, and a setting is called what its flag is called
+    fails(&train(&["--gamma", "-0.1"]), 2, &["gamma is -0.1", "0 to 1"]);
+    fails(&train(&["--noise-sigma", "-1"]), 2, &["-1", "not negative", "--noise-sigma"]);
+    fails(&train(&["--envs", "0"]), 2, &["is 0", "at least 1", "--envs"]);
+    fails(&train(&["--noise-schedule", "linear", "--noise-span", "0"]), 2, &["above 0", "--noise-span"]);
+    fails(&train(&["--steps", "-5"]), 2, &["-5", "--steps"]);
     fails(&train(&["--action-layer", "3"]), 2, &["action_layer is 3", "2 hidden layers"]);
     fails(&train(&["--env", "Acrobot-v1"]), 2, &["Acrobot-v1", "Pendulum-v1"]);
     fails(&train(&["--steps", "0"]), 2, &["steps is 0", "at least 1"]);

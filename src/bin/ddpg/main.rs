@@ -115,6 +115,9 @@ fn with_defaults(command: clap::Command) -> clap::Command {
         Some(format!(" [{}]", each.join(", ")))
     };
     let with_values = |command: clap::Command| {
+        // a negative number is a value that is refused, not a flag that is unknown
+        let takes_values = |argument: &clap::Arg| argument.get_action().takes_values();
+        let command = command.mut_args(|argument| if takes_values(&argument) { argument.allow_negative_numbers(true) } else { argument });
         command.mut_args(|argument| match (argument.get_help().cloned(), shown(argument.get_id().as_str())) {
             (Some(help), Some(values)) if argument.get_id() != "preset" => argument.help(format!("{help}{values}")),
             (Some(help), _) if argument.get_id() == "preset" => argument.help(format!("{help} [default: modern]")),

@@ -186,7 +186,7 @@ impl Run {
     }
 
     fn validate(&self) -> Result<(), Error> {
-        self.config.validate()?;
+        self.config.validate().map_err(with_flag)?;
         let at_least_one = [
             ("steps", self.config.steps),
             ("eval_episodes", self.eval_episodes.into()),
@@ -283,6 +283,32 @@ impl Run {
             }
         }
         settings
+    }
+}
+
+/// What the library calls otherwise than the command line does, and the flag.
+const OTHER_NAMES: [(&str, &str); 11] = [
+    ("environments", "--envs"),
+    ("target_update", "--hard-update-every"),
+    ("hidden_initialization has a standard deviation", "--hidden-deviation"),
+    ("exploration sigma", "--noise-sigma"),
+    ("exploration theta", "--noise-theta"),
+    ("exploration dt", "--noise-dt"),
+    ("exploration start", "--noise-start"),
+    ("exploration initial", "--noise-initial"),
+    ("noise_schedule last", "--noise-final"),
+    ("noise_schedule least", "--noise-final"),
+    ("noise_schedule", "--noise-span"),
+];
+
+/// The same error, with the name of the flag where the setting has another.
+fn with_flag(error: Error) -> Error {
+    match error {
+        Error::Config(message) => match OTHER_NAMES.iter().find(|(name, _)| message.starts_with(name)) {
+            Some((_, flag)) => Error::Config(format!("{message} ({flag})")),
+            None => Error::Config(message),
+        },
+        other => other,
     }
 }
 

@@ -214,7 +214,7 @@ pub struct Settings {
     #[arg(long, value_name = "NUMBER", help_heading = EXPLORATION)]
     pub noise_dt: Option<f32>,
     /// Ornstein–Uhlenbeck noise: where it starts, x0
-    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, help_heading = EXPLORATION)]
+    #[arg(long, value_name = "NUMBER", help_heading = EXPLORATION)]
     pub noise_start: Option<f32>,
     /// Decaying noise: its size c in c/(1 + episode)
     #[arg(long, value_name = "NUMBER", help_heading = EXPLORATION)]

@@ -3,7 +3,7 @@
 use crate::execution::Execution;
 use crate::failure::{Interrupted, Usage};
 use crate::interrupt::Interrupt;
-use crate::output::{note, say};
+use crate::output::{in_a_command, note, say};
 use crate::progress::Progress;
 use crate::recorded::{self, Recorded};
 use crate::report;
@@ -371,8 +371,8 @@ impl<'a> Training<'a> {
 
     fn farewell(&self) -> String {
         let (population, directory) = (self.trainer.population(), self.records.path().display());
-        let (step, updates) = (population.environment_steps(), population.updates());
-        format!("interrupted at step {step}, update {updates}: the agents are in {directory}\ngo on: ddpg train --resume {directory}")
+        let (step, updates, again) = (population.environment_steps(), population.updates(), in_a_command(self.records.path()));
+        format!("interrupted at step {step}, update {updates}: the agents are in {directory}\ngo on: ddpg train --resume {again}")
     }
 
     fn tell(&self, evaluations: &[Evaluation]) {
@@ -413,8 +413,9 @@ impl<'a> Training<'a> {
         let (wall, trained) = (self.started.elapsed().as_secs_f64(), self.trained.as_secs_f64());
         say!(
             "mean return {}\n{wall:.1} s, {trained:.1} s of it training: {steps:.0} environment steps/s, {updates_a_second:.0} updates/s\n\
-             run directory: {directory}\nevaluate again: ddpg eval {directory}",
-            report::in_short(&evaluations, &self.run.env)
+             run directory: {directory}\nevaluate again: ddpg eval {}",
+            report::in_short(&evaluations, &self.run.env),
+            in_a_command(self.records.path())
         );
         if !halted.is_empty() && halted.iter().all(Option::is_some) {
             bail!("every agent stopped learning: see the table for when and why");

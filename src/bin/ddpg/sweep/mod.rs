@@ -5,7 +5,7 @@ mod space;
 
 use crate::execution::Execution;
 use crate::failure::{Interrupted, Usage};
-use crate::output::{note, say};
+use crate::output::{in_a_command, note, say};
 use crate::progress::Progress;
 use crate::resolve::Run;
 use crate::run_directory::{CONFIG, RunDirectory};
@@ -237,7 +237,7 @@ fn train(sweep: &Sweep, arguments: &Arguments, gpu: &Gpu, mut trainer: Trainer, 
         let (halted, seeds) = (best.halted(), best.agents.len());
         say!("even of the best, {halted} of {seeds} agents stopped learning: see agents.csv for when");
     }
-    say!("run directory: {path}\ntrain with the best: ddpg train --config {path}/best.toml");
+    say!("run directory: {path}\ntrain with the best: ddpg train --config {}", in_a_command(&directory.path().join("best.toml")));
     if interrupted {
         return Err(Interrupted.into());
     }
