@@ -254,6 +254,10 @@ fn damage(here: &Path, run: &Path) {
     changed(|parts| parts.header["__metadata__"]["observation_size"] = "4".into(), &["[3, 8]", "[4, 8]"]);
     changed(|parts| parts.header["__metadata__"]["action_high"] = "[3.0]".into(), &["[2.0]", "[3.0]", "Pendulum-v1"]);
     fs::write(&path, whole).expect("written");
+    // or not be there at all
+    fs::rename(run.join("agent-0001.safetensors"), run.join("agent-0002.safetensors")).expect("renamed");
+    fails(&ddpg(here, &["eval", "run"]), 1, &["agent-0001.safetensors is missing", "agent-0002.safetensors is there"]);
+    fs::rename(run.join("agent-0002.safetensors"), run.join("agent-0001.safetensors")).expect("renamed");
 }
 
 fn refuses_to_overwrite(here: &Path) {
@@ -289,12 +293,13 @@ fn the_same_seed_gives_the_same_file_also_when_it_stops_and_goes_on() {
     let steps: Vec<_> = rows(here.join("half/metrics.csv")).into_iter().map(|row| row[0].clone()).collect();
     assert_eq!(steps, ["step", "200", "300", "400", "600"]);
     fails(&ddpg(here, &["train", "--resume", "half"]), 2, &["600 steps already"]);
-    // and on the same plan and tile, unless others are asked for
-    run(&["--steps", "80", "--out", "fused", "--plan", "fused", "--tile", "portable", "--quiet"]);
-    let text = succeeds(ddpg(here, &["train", "--resume", "fused", "--steps", "160"]));
-    assert!(text.contains("plan: fused"), "{text}");
-    let text = succeeds(ddpg(here, &["train", "--resume", "fused", "--steps", "240", "--plan", "layered"]));
-    assert!(text.contains("plan: layered"), "{text}");
+    // and with the same tile, unless another is asked for
+    let executed = || read(here.join("tiled/execution.json"));
+    run(&["--steps", "80", "--out", "tiled", "--plan", "layered", "--tile", "portable", "--quiet"]);
+    succeeds(ddpg(here, &["train", "--resume", "tiled", "--steps", "120", "--quiet"]));
+    assert!(executed().contains("\"plan\": \"layered\"") && executed().contains("\"tile\": \"portable\""), "{}", executed());
+    succeeds(ddpg(here, &["train", "--resume", "tiled", "--steps", "160", "--tile", "small", "--plan", "layered", "--quiet"]));
+    assert!(executed().contains("\"tile\": \"small\""), "{}", executed());
     let wider = ddpg(here, &["train", "--resume", "half", "--steps", "900", "--actor-hidden", "9,8"]);
     fails(&wider, 1, &["agent-0000.safetensors", "actor.layer1.weight", "[3, 8]", "[3, 9]"]);
     fails(&ddpg(here, &["train", "--resume", "half", "--steps", "900", "--agents", "2"]), 1, &["1 snapshots for 2 agents"]);

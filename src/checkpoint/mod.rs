@@ -223,10 +223,10 @@ impl Snapshot {
         Ok(self)
     }
 
-    /// Reads `agent-0000.safetensors` and those that follow it without a gap.
+    /// Reads `agent-0000.safetensors` and those that follow it.
     ///
     /// # Errors
-    /// As [`Snapshot::load`]; [`Error::Checkpoint`] where there is none.
+    /// As [`Snapshot::load`]; [`Error::Checkpoint`] where there is none, and where one is missing that others follow.
     pub fn load_all(directory: impl AsRef<Path>) -> Result<Vec<Self>> {
         let directory = directory.as_ref();
         let paths = (0..).map(|agent| directory.join(Self::file_name(agent)));
@@ -234,6 +234,14 @@ impl Snapshot {
         if snapshots.is_empty() {
             let first = Self::file_name(0);
             return Err(Error::Checkpoint(format!("{}: there is no {first} in this directory", directory.display())));
+        }
+        let missing = snapshots.len() as u64;
+        if let Some(beyond) = agents_in(directory).filter(|&agent| agent > missing).min() {
+            let [missing, beyond] = [missing, beyond].map(|agent| format!("agent-{agent:04}.safetensors"));
+            let shown = directory.display();
+            return Err(Error::Checkpoint(format!(
+                "{shown}: {missing} is missing, but {beyond} is there: bring back the one, or remove the other"
+            )));
         }
         for (expected, snapshot) in snapshots.iter().enumerate() {
             if snapshot.agent as usize != expected {
@@ -292,6 +300,12 @@ impl Snapshot {
             None => Error::Checkpoint(format!("agent {}: {message}", self.agent)),
         }
     }
+}
+
+/// The numbers of the agents that have a file in `directory`.
+fn agents_in(directory: &Path) -> impl Iterator<Item = u64> {
+    let names = std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    names.filter_map(|name| name.to_str()?.strip_prefix("agent-")?.strip_suffix(".safetensors")?.parse().ok())
 }
 
 const BIAS_CORRECTION: &str = "moments.bias_correction";
