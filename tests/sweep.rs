@@ -179,3 +179,28 @@ fn the_ranking_is_told_and_kept_where_a_file_cannot_be_written() {
         assert!(run.join(name).is_file(), "no {name}");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_sweep_that_is_stopped_during_its_evaluation_says_so() {
+    use std::io::BufRead;
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut arguments = [SHORT, &["--grid", "tau=0.01,0.02", "--seeds", "8", "--out", "run"]].concat();
+    let episodes = arguments.iter().position(|&argument| argument == "--final-episodes").expect("there") + 1;
+    // many minutes of them
+    arguments[episodes] = "1000000";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ddpg"));
+    command.current_dir(directory.path()).args(arguments).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut training = command.spawn().expect("the program starts");
+    let mut lines = std::io::BufReader::new(training.stdout.take().expect("a pipe")).lines();
+    assert!(lines.any(|line| line.expect("a line").contains("evaluating each agent")), "it ended before");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let asked = std::time::Instant::now();
+    assert!(Command::new("kill").args(["-TERM", &training.id().to_string()]).status().expect("kill runs").success());
+    let output = training.wait_with_output().expect("it ends");
+    assert!(asked.elapsed() < std::time::Duration::from_secs(20), "{:?}", asked.elapsed());
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("there is no ranking"), "{}", text(&output.stderr));
+    let summary: Value = serde_json::from_str(&read(directory.path().join("run/sweep.json"))).expect("JSON");
+    assert_eq!((&summary["interrupted"], &summary["environment_steps"]), (&true.into(), &800.into()));
+}

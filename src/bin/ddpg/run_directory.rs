@@ -21,8 +21,9 @@ pub const LIVE: &str = "latest.gif";
 /// Where watchers write, unless they are told another place.
 pub const TENSORBOARD: &str = "tensorboard";
 pub const MONITOR: &str = "monitor";
-/// Those places, and whether a file in an agent's sub-directory there is one of theirs.
-const WATCHERS: [(&str, fn(&str) -> bool); 2] = [(TENSORBOARD, crate::tensorboard::is_event_file), (MONITOR, crate::monitor::is_record)];
+/// Whether a file in an agent's sub-directory of such a place is one of the watcher's.
+type IsIts = fn(&str) -> bool;
+const WATCHERS: [(&str, IsIts); 2] = [(TENSORBOARD, crate::tensorboard::is_event_file), (MONITOR, crate::monitor::is_record)];
 /// What `ddpg sweep` leaves besides.
 const SWEEP: [&str; 4] = ["points.csv", "agents.csv", "sweep.json", "best.toml"];
 

@@ -182,6 +182,7 @@ fn train(sweep: &Sweep, arguments: &Arguments, gpu: &Gpu, mut trainer: Trainer, 
     }
     let trained = started.elapsed().as_secs_f64();
     progress.message("evaluating");
+    progress.tell(&format!("trained for {trained:.1} s; evaluating each agent over {} episodes", run.final_episodes));
     let halted: Vec<_> = trainer.measure_blocking()?.into_iter().map(|measured| measured.halted).collect();
     // asked for after the last step, it stops the evaluation instead
     let interrupted = trainer.population().iterations() < run.iterations();
