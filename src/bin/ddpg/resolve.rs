@@ -168,6 +168,11 @@ impl Run {
         }
     }
 
+    /// Whether agents that have `finished` so many episodes have had all that were asked for.
+    pub fn had_all(&self, finished: &[u64]) -> bool {
+        self.max_episodes > 0 && finished.iter().all(|&finished| finished >= self.max_episodes)
+    }
+
     /// The flag that ends the run, and what it says now.
     pub fn bound(&self) -> String {
         let steps = self.steps_of_episodes().unwrap_or(u64::MAX);

@@ -78,6 +78,23 @@ pub fn is_evaluated(directory: &Path, step: u64) -> bool {
     summary["interrupted"] == false && summary["environment_steps"] == step
 }
 
+/// Episodes that each agent of the run in `directory` had finished by `step`, as far as its table says.
+pub fn finished_episodes(directory: &Path, step: u64, agents: u32) -> Vec<u64> {
+    let mut finished = vec![0; agents as usize];
+    let text = fs::read_to_string(directory.join(EPISODES)).unwrap_or_default();
+    for row in text.lines().skip(1) {
+        // step, updates, agent, seed, episode
+        let numbers: Vec<u64> = row.split(',').take(5).filter_map(|cell| cell.parse().ok()).collect();
+        if let [at, _, agent, _, episode] = numbers[..]
+            && at <= step
+            && let Some(count) = finished.get_mut(agent as usize)
+        {
+            *count = episode + 1;
+        }
+    }
+    finished
+}
+
 impl RunDirectory {
     /// Takes `path` for a run: it must be writable, nobody else's at the moment, and empty unless `overwrite` is set.
     pub fn claim(path: &Path, overwrite: bool) -> Result<Self> {

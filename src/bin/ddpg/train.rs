@@ -8,7 +8,7 @@ use crate::progress::Progress;
 use crate::recorded::{self, Recorded};
 use crate::report;
 use crate::resolve::Run;
-use crate::run_directory::{CONFIG, Records, RunDirectory, Speed, is_evaluated};
+use crate::run_directory::{CONFIG, Records, RunDirectory, Speed, finished_episodes, is_evaluated};
 use crate::settings::Settings;
 use crate::tuning::Tuning;
 use crate::watch::Watchers;
@@ -145,9 +145,20 @@ fn build(arguments: &Arguments, run: &Run, environment: &Environment, snapshots:
         if iterations > run.iterations() || (iterations == run.iterations() && is_evaluated) {
             return Err(Usage(format!("the run has taken {taken} steps already; ask for more than that with {}", run.bound())).into());
         }
+        if is_evaluated && run.had_all(&finished(arguments, &trainer)) {
+            let now = run.max_episodes;
+            return Err(Usage(format!("the run has had its episodes already; ask for more with --max-episodes (now {now})")).into());
+        }
     }
     gpu.check()?;
     Ok((gpu, trainer, recorded))
+}
+
+/// Episodes that each agent has finished before this process.
+fn finished(arguments: &Arguments, trainer: &Trainer) -> Vec<u64> {
+    let (population, resumed) = (trainer.population(), arguments.resume.as_deref());
+    let agents = population.config().agents;
+    resumed.map_or_else(|| vec![0; agents as usize], |directory| finished_episodes(directory, population.environment_steps(), agents))
 }
 
 fn introduce(config: &str, iterations: u64, gpu: &Gpu, trainer: &Trainer, directory: &Path) {
@@ -201,6 +212,7 @@ impl<'a> Training<'a> {
         let agents = if run.config.agents == 1 { "one agent".to_owned() } else { format!("{} agents", run.config.agents) };
         let title = format!("{}, preset {}, {agents} from seed {}", run.env, run.preset.name(), run.config.seed);
         let logged = (began.0, began.1, Duration::ZERO);
+        let finished = finished(arguments, &trainer);
         let interrupt = crate::interrupt::listen("stopping: saving the agents");
         Self {
             run,
@@ -217,7 +229,7 @@ impl<'a> Training<'a> {
             logged,
             recent: None,
             measurements: vec![],
-            finished: vec![0; run.config.agents as usize],
+            finished,
             latest: None,
         }
     }
@@ -253,7 +265,7 @@ impl<'a> Training<'a> {
     fn advance(&mut self) -> Result<()> {
         let total = self.run.iterations();
         let (mut log, mut evaluate) = (self.next(self.run.log_every), self.next(self.run.eval_every));
-        while self.trainer.population().iterations() < total && !self.interrupt.is_asked() {
+        while self.trainer.population().iterations() < total && !self.interrupt.is_asked() && !self.had_all_episodes() {
             let started = Instant::now();
             let left = log.min(evaluate).min(total) - self.trainer.population().iterations();
             let result = self.trainer.advance_slice_blocking(left);
@@ -340,7 +352,7 @@ impl<'a> Training<'a> {
     }
 
     fn had_all_episodes(&self) -> bool {
-        self.run.max_episodes > 0 && self.finished.iter().all(|&finished| finished >= self.run.max_episodes)
+        self.run.had_all(&self.finished)
     }
 
     fn evaluate(&mut self, episodes: u32) -> Result<Vec<Evaluation>> {
