@@ -262,6 +262,10 @@ fn damage(here: &Path, run: &Path) {
 
 fn refuses_to_overwrite(here: &Path) {
     fails(&train(here, &["--steps", "100", "--out", "run"]), 1, &["run is not empty", "--overwrite"]);
+    // nor is anything lost to a run that cannot start
+    let elsewhere = ["--steps", "100", "--out", "run", "--overwrite", "--summary-dir", "run/config.toml/graphs"];
+    fails(&train(here, &elsewhere), 1, &["cannot write to the directory run/config.toml/graphs"]);
+    assert!(here.join("run/agent-0001.safetensors").exists(), "the earlier run is lost");
     fs::create_dir_all(here.join("run/monitor/agent-0001")).expect("made");
     let earlier = ["run/latest.gif", "run/best.toml", "run/monitor/agent-0001/episodes.json", "run/monitor/agent-0001/episode-000000.gif"];
     for name in ["run/monitor/notes.txt"].iter().chain(&earlier) {

@@ -97,6 +97,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         introduce(&config, run.iterations(), &gpu, &trainer, directory.path());
     }
     let step = trainer.population().environment_steps();
+    Watchers::prepare(&run).inspect_err(|_| directory.give_up())?;
     if !goes_on_in_place(&arguments) {
         directory.clear()?;
     }

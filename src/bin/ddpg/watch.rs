@@ -6,7 +6,7 @@ use crate::resolve::Run;
 use crate::run_directory::{self, LIVE, Speed, TENSORBOARD};
 use crate::summaries::Summaries;
 use crate::video;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use ddpg_wgpu::{Evaluation, Gpu, Measurements, Renderer, Snapshot, Trainer};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -39,6 +39,16 @@ struct Live {
 }
 
 impl Watchers {
+    /// Makes the directories that `run` names outside of its own: where that fails, nothing of an earlier run is lost yet.
+    pub fn prepare(run: &Run) -> Result<()> {
+        for (is_used, place) in [(run.tensorboard, &run.summary_dir), (run.use_gym_monitor, &run.monitor_dir)] {
+            if let Some(place) = place.as_ref().filter(|_| is_used) {
+                std::fs::create_dir_all(place).with_context(|| format!("cannot write to the directory {place}"))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Opens what `run` asks for, by default within its directory.
     pub fn open(run: &Run, gpu: &Gpu, trainer: &Trainer, directory: &Path, config: &str, resumed: bool) -> Result<Self> {
         let agents = run.config.agents;
