@@ -132,7 +132,8 @@ fn nothing_is_learned_from_an_empty_ring() {
 fn settings_of_one_agent_are_checked_as_those_of_all_are() {
     let gpu = gpu();
     let config = small();
-    let set: [(&str, fn(&mut HyperParameters)); 6] = [
+    type Change = fn(&mut HyperParameters);
+    let set: [(&str, Change); 6] = [
         ("gamma is NaN", |settings| settings.gamma = f32::NAN),
         ("tau is 1.5", |settings| settings.tau = 1.5),
         ("critic_learning_rate is -1", |settings| settings.critic_learning_rate = -1.0),
