@@ -56,6 +56,10 @@ fn config(algorithm: Algorithm, minibatch: Minibatch) -> Config {
     config.basis_weights = 0.8;
     config.basis_biases = 0.5;
     config.exploration = Exploration::None;
+    if algorithm == Algorithm::Compatible {
+        // of θ alone: w does not decay
+        config.actor_weight_decay = 0.3;
+    }
     config
 }
 
@@ -130,7 +134,11 @@ impl Trial {
             let next = draw(OBSERVATION);
             let terminated = if i == 2 { 1.0 } else { 0.0 };
             // environment 3 was cut off by its time limit, environment 2 ended: both begin anew
-            let follows = if i == 2 || i == 3 { draw(OBSERVATION) } else { next.clone() };
+            let mut follows = if i == 2 { draw(OBSERVATION) } else { next.clone() };
+            if i == 3 {
+                // by a number that no other tells
+                follows[OBSERVATION - 1] += 1.0;
+            }
             first.push(Transition {
                 observation: draw(OBSERVATION),
                 action: draw(ACTION),
@@ -202,6 +210,14 @@ impl Trial {
         read_blocking(&self.population.device, &self.population.queue, source, start..start + bytes).expect("a readable buffer")
     }
 
+    fn state(&self, agent: usize) -> AgentState {
+        let bytes = size_of::<AgentState>() as u64;
+        let states = &self.population.memory.buffers.agent_states;
+        let state =
+            read_blocking(&self.population.device, &self.population.queue, states, agent as u64 * bytes..(agent as u64 + 1) * bytes);
+        state.expect("a readable buffer")[0]
+    }
+
     /// What an update left in `matrix`, `width` floats from `component` of every row.
     fn stage(&self, agent: usize, matrix: Matrix, component: usize, width: usize) -> Vec<f32> {
         let bytes = 16 * u64::from(self.population.memory.sizes.activations_stride);
@@ -254,6 +270,14 @@ fn actor_critic_on(tile: Tile, algorithm: Algorithm, minibatch: Minibatch) {
         let w = ascend(&w, &differences(descent, &w), config.critic_learning_rate);
         // θ ← θ + α ∇μ(s) ∇Q(s, μ(s)), with the critic as it is now
         let objective = |theta: &[f64]| trial.mean(|_, t| output(critic, &w, &t.observation, &policy(actor, theta, &t.observation))[0]);
+        // the means that are measured are over the rows that there were
+        let state = trial.state(agent);
+        let squares = targets.iter().zip(&values).map(|(target, value)| (target - value).powi(2)).sum::<f64>();
+        let count = values.len() as f64;
+        let means = [squares / count, values.iter().sum::<f64>() / count, -objective(&theta)];
+        let measured = [state.critic_loss, state.value, state.actor_loss];
+        assert_eq!((state.rows as usize, state.measured_updates), (values.len(), 1), "{}", label("rows, updates"));
+        assert_close(&measured, &means, 1e-5, 1e-5, &label("critic loss, value, actor loss"));
         let theta = ascend(&theta, &differences(objective, &theta), config.actor_learning_rate);
         let after = trial.parameters(agent);
         assert_close(&Trial::flat(critic, &after), &w, 1e-5, 1e-5, &label("critic"));
@@ -307,7 +331,13 @@ fn compatible_on(tile: Tile, minibatch: Minibatch) {
         let stage = |f: &dyn Fn(&Transition) -> Vec<f64>| trial.rows.iter().flat_map(f).collect::<Vec<f64>>();
         assert_close(&trial.stage(agent, update.action_gradient, 0, ACTION), &stage(&along), 1e-4, 1e-5, &label("∇μᵀw"));
         assert_close(&trial.stage(agent, update.rewards, 3, 1), &stage(&|t| vec![error(t)]), 1e-4, 1e-5, &label("td_error"));
-        let new_theta = ascend(&theta, &differences(|x| trial.mean(|_, t| dot(&mu(x, t), &along(t))), &theta), config.actor_learning_rate);
+        let mut theta_gradient = differences(|x| trial.mean(|_, t| dot(&mu(x, t), &along(t))), &theta);
+        let decays = actor.tensors().into_iter().flat_map(|tensor| {
+            let decay = if tensor.is_vector { 0.0 } else { f64::from(config.actor_weight_decay) };
+            vec![decay; (tensor.rows * tensor.columns) as usize]
+        });
+        theta_gradient.iter_mut().zip(decays).zip(&theta).for_each(|((g, decay), p)| *g -= decay * p);
+        let new_theta = ascend(&theta, &theta_gradient, config.actor_learning_rate);
         let w_gradient = differences(|x| trial.mean(|_, t| error(t) * dot(&mu(x, t), &difference(t))), &theta);
         let new_w = ascend(&w, &w_gradient, config.compatible_learning_rate);
         let errors: Vec<f64> = trial.rows.iter().map(error).collect();
