@@ -184,6 +184,39 @@ fn the_state_input_is_normalised_too() {
     }
 }
 
+/// Of the agents the first learns, the second was stopped, and the third has numbers in
+/// its first column whose squares are not finite.
+#[test]
+fn running_statistics_follow_what_is_finite_of_agents_that_learn() {
+    for rig in rigs(&Environment::pendulum_v1()) {
+        let mut fixture = Fixture::new(&on_the_input(4, 5, LayerNorm::Yes));
+        let step = step_of(&fixture, &rig, following(config::Statistics::Batch, flag::MINIBATCH_ROWS), Kernel::NormaliseInput);
+        let place = normalised(&step.operation, 5);
+        let halves = [0, fixture.contents.sizes.target_offset];
+        let tensors = |fixture: &mut Fixture, agent| {
+            let of = |name: &str, fixture: &mut Fixture| halves.map(|half| fixture.tensor(agent, half, name));
+            [of("input_norm.running_mean", fixture), of("input_norm.running_variance", fixture)].concat()
+        };
+        let before: Vec<_> = (0..AGENTS)
+            .map(|agent| {
+                fixture.draw(agent, place, 4, -1.0, 1.0);
+                tensors(&mut fixture, agent)
+            })
+            .collect();
+        fixture.contents.states[1].halted = 1;
+        Place { columns: 1, ..place }.put(fixture.contents.activations_of(2), &[1e25, -1e25, 2e25, 0.0]);
+        fixture.contents.run(&rig, &[step]);
+        for (agent, before) in (0..AGENTS).zip(&before) {
+            for (before, after) in before.iter().zip(tensors(&mut fixture, agent)) {
+                let changed: Vec<bool> = before.iter().zip(&after).map(|(before, after)| before != after).collect();
+                // a vec4 follows as one
+                let expected = [[true; 5], [false; 5], [false, false, false, false, true]][agent as usize];
+                assert_eq!(changed, expected, "{}, agent {agent}: {before:?}, then {after:?}", rig.name);
+            }
+        }
+    }
+}
+
 #[test]
 fn acting_normalises_the_state_with_the_running_statistics() {
     for rig in rigs(&Environment::pendulum_v1()) {

@@ -1,6 +1,7 @@
 //! Every pipeline of every built-in environment, translated for each backend, held against WebGPU's default limits, and
 //! compiled by a browser.
 
+mod barriers;
 mod browser;
 mod dx12;
 mod pipelines;
