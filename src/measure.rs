@@ -21,8 +21,9 @@ use crate::population::Population;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Halted {
-    /// The update (from 1) that would have spoiled the parameters. For a loss that was not finite nothing of it was taken. For a
-    /// gradient only the parameters stay that it would have spoiled, and those whose gradients come later; all are finite.
+    /// The update (from 1) that would have spoiled the parameters. For a loss that was not finite nothing of it was taken, but
+    /// for what the running statistics of batch norm follow of finite observations. For a gradient only the parameters stay that it
+    /// would have spoiled, and those whose gradients come later; all are finite.
     pub update: u32,
     /// What was found.
     pub reason: HaltReason,

@@ -233,3 +233,57 @@ fn a_minibatch_that_is_not_finite_changes_nothing() {
         }
     }
 }
+
+/// As [`parameters`], of the tensors whose names hold `part`, online and target: one list an agent.
+fn tensors(trainer: &Trainer, parameters: &[f32], part: &str) -> [Vec<f32>; 2] {
+    let networks = &trainer.population().networks;
+    let agents = parameters.chunks(parameters.len() / 2);
+    let halves = agents.map(|parameters| {
+        let halves = [parameters, &parameters[4 * networks.length as usize..]];
+        let tensors = || [&networks.actor, &networks.critic].into_iter().flat_map(|network| network.tensors());
+        let of_half = |half| tensors().filter(|tensor| tensor.name.contains(part)).flat_map(move |tensor| tensor.gather(half));
+        halves.into_iter().flat_map(of_half).collect()
+    });
+    let halves: Vec<Vec<f32>> = halves.collect();
+    <[_; 2]>::try_from(halves).expect("two agents")
+}
+
+/// What batch norm's running statistics follow is finite, of agents that have not stopped, and only where they are to follow.
+#[test]
+fn running_statistics_stay_with_an_agent_that_stopped_and_where_they_should() {
+    let (gpu, environment) = (default_limits(), Environment::pendulum_v1());
+    let mut config = config(2);
+    (config.actor_hidden, config.critic_hidden, config.batch_norm) = (vec![13], vec![9, 6], BatchNorm::InputAndHidden);
+    let mut trainer = trained(gpu, &config, &environment, by(Plan::Layered, Some(Tile::Portable)), &[]);
+    let reward = environment.observation_size + environment.action_size();
+    for (what, at) in [("an observation", 0), ("a reward", reward)] {
+        let initial = parameters(gpu, &trainer);
+        trainer.advance_blocking(25).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let before = parameters(gpu, &trainer);
+        let [first, followed] = [&initial, &before].map(|parameters| tensors(&trainer, parameters, ".running_"));
+        assert!((0..2).all(|agent| first[agent] != followed[agent]), "{what}: they have not followed");
+        spoil(&trainer, at, f32::INFINITY);
+        trainer.advance_blocking(1).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let stopped = parameters(gpu, &trainer);
+        assert!(trainer.measure_blocking().expect("they are measured")[1].halted.is_some(), "{what}: agent 1 goes on");
+        assert!(stopped.iter().all(|number| number.is_finite()), "{what}: parameters are not finite");
+        // of a minibatch with another reward the observations are what they are
+        let parts = if at == reward { &["weight", "bias", ".scale", ".shift"][..] } else { &[".running_"] };
+        for &part in parts {
+            let [before, stopped] = [&before, &stopped].map(|parameters| tensors(&trainer, parameters, part));
+            assert!(before[1] == stopped[1] && !before[1].is_empty(), "{what}: {part} of agent 1");
+        }
+        trainer.advance_blocking(3).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let (after, half) = (parameters(gpu, &trainer), before.len() / 2);
+        assert!(stopped[half..] == after[half..], "{what}: agent 1 has changed after it stopped");
+        assert!(stopped[..half] != after[..half], "{what}: agent 0 has not learned");
+        trainer.population.restart();
+    }
+    config.update_running_statistics = false;
+    let mut trainer = trained(gpu, &config, &environment, by(Plan::Layered, Some(Tile::Portable)), &[]);
+    let before = parameters(gpu, &trainer);
+    trainer.advance_blocking(24).unwrap_or_else(|error| panic!("{error}"));
+    let after = parameters(gpu, &trainer);
+    assert!(trainer.population().updates() > 10 && tensors(&trainer, &before, "weight") != tensors(&trainer, &after, "weight"));
+    assert!(tensors(&trainer, &before, ".running_") == tensors(&trainer, &after, ".running_"), "they have followed");
+}
