@@ -75,6 +75,12 @@ fn an_agent_that_stopped_goes_on_with_the_parameters_it_is_given() {
         }
         let after = updates(&gpu, &mut population, 7);
         assert_eq!((after[1].halted, after[1].updates), (None, 12), "whole: {whole}");
+        // the first reason to stop stays
+        push(&mut population, 200, 1e25);
+        updates(&gpu, &mut population, 1);
+        push(&mut population, 1, f32::NAN);
+        let halted = updates(&gpu, &mut population, 1)[1].halted.map(|halted| (halted.reason, halted.update));
+        assert_eq!(halted, Some((HaltReason::Loss, 13)), "whole: {whole}");
     }
 }
 
