@@ -11,6 +11,8 @@ pub mod purpose {
     pub const SAMPLE: u32 = 2;
     /// Uniform random actions.
     pub const RANDOM_ACTION: u32 = 3;
+    /// What an environment draws in a step.
+    pub const ENVIRONMENT: u32 = 5;
 }
 
 /// A uniform number in [0, 1) of 24 bits, exact in float32.

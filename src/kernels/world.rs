@@ -5,8 +5,10 @@ use crate::config::Config;
 use crate::ddpg::{Networks, Update};
 use crate::environment::Environment;
 use crate::kernels::Kernel;
+use crate::kernels::philox::{purpose, reference_uniform};
 use crate::layout;
 use crate::network::{Allocator, vec4s};
+use crate::philox;
 use crate::population::Options;
 use crate::program::Step;
 use crate::rollout::Rollout;
@@ -125,7 +127,8 @@ impl World {
 }
 
 /// An environment made for tests: every episode lives 2 to 6 steps, as its reset draws, unless the time limit of 4 comes
-/// first. State: age, life, a mark of the episode. Reward: age plus the sum of the actions, so that everything is known.
+/// first. State: age, life, a mark of the episode, to which every step adds a whole number below 8. Reward: age plus the sum of the
+/// actions, so that everything is known.
 pub(crate) fn probe(actions: u32) -> Environment {
     let source = "
 fn environment_reset(random: ptr<function, Random>) -> State {
@@ -135,7 +138,7 @@ fn environment_reset(random: ptr<function, Random>) -> State {
 fn environment_step(state: State, action: Action, random: ptr<function, Random>) -> Step {
     var reward = state[0] + 1.0;
     for (var i = 0u; i < ACTION_SIZE; i++) { reward += action[i]; }
-    return Step(State(state[0] + 1.0, state[1], state[2]), reward, state[0] + 1.0 >= state[1]);
+    return Step(State(state[0] + 1.0, state[1], state[2] + floor(8.0 * random_uniform(random))), reward, state[0] + 1.0 >= state[1]);
 }
 fn environment_observe(state: State) -> Observation {
     return Observation(state[0], state[1], state[2], state[0] * state[1], 1.0);
@@ -144,6 +147,12 @@ fn environment_observe(state: State) -> Observation {
     let bounds = [(-1.0, 1.0), (0.0, 3.0), (-5.0, -1.0), (-0.5, 0.75), (2.0, 2.25)];
     let (low, high) = bounds.into_iter().take(actions as usize).unzip();
     Environment::new(format!("probe-{actions}"), source, 3, 5, low, high, 4).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The probe's mark after a step that begins with `mark`.
+pub(crate) fn marked(mark: f32, seed: u64, step: u32, lane: u32) -> f32 {
+    let words = philox([step, lane, purpose::ENVIRONMENT, 0], [seed as u32, (seed >> 32) as u32]);
+    mark + (8.0 * reference_uniform(words[0])).floor() as f32
 }
 
 /// A small configuration; noise off, nothing random.

@@ -3,7 +3,7 @@ use crate::buffer::read_blocking;
 use crate::config::Config;
 use crate::kernels::harness::{Numbers, Place, chi_square, rig};
 use crate::kernels::philox::purpose;
-use crate::kernels::world::{Stored, World, probe, quiet};
+use crate::kernels::world::{Stored, World, marked, probe, quiet};
 use crate::memory::AgentState;
 use crate::{Environment, Population, philox};
 
@@ -27,10 +27,11 @@ fn the_ring_is_first_in_first_out_and_wraps_within_a_step() {
             world.step(1);
             for (agent, (observations, actions)) in (0..2).zip(&given) {
                 let ring = &mut rings[agent as usize];
+                let seed = world.contents.hyper_parameters[agent as usize].seed;
                 for e in 0..environments as usize {
                     let observation = observations[5 * e..5 * e + 5].to_vec();
                     let action = actions[2 * e..2 * e + 2].to_vec();
-                    let [age, life, mark] = [observation[0] + 1.0, observation[1], observation[2]];
+                    let [age, life, mark] = [observation[0] + 1.0, observation[1], marked(observation[2], seed, step, e as u32)];
                     ring.push(Stored {
                         observation,
                         reward: age + action[0] + action[1],

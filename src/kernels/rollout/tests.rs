@@ -2,7 +2,7 @@ use super::*;
 use crate::config::Config;
 use crate::kernels::harness::{Numbers, chi_square, rig};
 use crate::kernels::philox::{purpose, reference_uniform};
-use crate::kernels::world::{World, probe, quiet};
+use crate::kernels::world::{World, marked, probe, quiet};
 use crate::memory::EPISODE_LOG;
 use crate::{Environment, philox};
 
@@ -53,7 +53,7 @@ fn episodes_end_reset_and_are_logged_as_the_reference_has_it() {
                     let what = format!("terminal {truncation_is_terminal}, agent {agent}, environment {e}, step {step}");
                     let i = e as usize;
                     let before = states[agent as usize][i];
-                    let after = [before[0] + 1.0, before[1], before[2]];
+                    let after = [before[0] + 1.0, before[1], marked(before[2], seed, step, e)];
                     let reward = after[0] + actions[agent as usize][2 * i] + actions[agent as usize][2 * i + 1];
                     returns[agent as usize][i] += reward;
                     let by_the_task = after[0] >= after[1];
