@@ -210,6 +210,17 @@ mod tests {
     }
 
     #[test]
+    fn the_levels_of_a_chain_end_with_barriers() {
+        let operations = [0, 1, 1].map(|ends_level| Operation { units: 2, ends_level, ..Operation::default() });
+        let text = Writer { operations: &operations, first: 0, workgroup_size: 256 }.chained();
+        let waits = |index: usize| {
+            let behind = text.split_once(&format!("(OPERATION_{index},")).expect("it is executed").1;
+            behind.split("for (").next().is_some_and(|behind| behind.contains("}\nmemory_barrier();"))
+        };
+        assert_eq!([0, 1, 2].map(waits), [false, true, true], "{text}");
+    }
+
+    #[test]
     fn all_work_is_done_once_and_in_order() {
         for count in [0, 1, 2, 100] {
             let items: Vec<usize> = (0..count).collect();
