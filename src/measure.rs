@@ -214,3 +214,114 @@ impl Population {
         pending
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+    use bytemuck::Zeroable;
+
+    const ENVIRONMENTS: u32 = 5;
+
+    fn episode(number: u32) -> Episode {
+        Episode {
+            number,
+            episode_return: number as f32 - 0.5,
+            length: number + 1,
+            maximum_value: -2.0 * number as f32,
+            updates: 7 * number,
+            steps: 15 * u64::from(number),
+        }
+    }
+
+    /// After `episodes` episodes, the first `reported` of which were measured before.
+    fn state(episodes: u32, reported: u32) -> AgentState {
+        let mut state = AgentState { episodes, reported, ..AgentState::zeroed() };
+        for number in 0..episodes {
+            let (place, logged) = (number as usize % EPISODE_LOG, episode(number));
+            state.log[place] = [logged.episode_return, logged.length as f32, logged.maximum_value, 0.0];
+            state.log_updates[place] = logged.updates;
+            state.log_steps[place] = 3 * number;
+        }
+        state
+    }
+
+    fn of(states: &[AgentState]) -> Vec<Measurements> {
+        let config = Config { agents: states.len() as u32, seed: 77, ..Config::default() };
+        measurements(states, ENVIRONMENTS, &HyperParameters::of_population(&config))
+    }
+
+    #[test]
+    fn sums_become_means_and_every_count_its_own_field() {
+        let learned = AgentState {
+            steps: u32::MAX,
+            updates: 9,
+            replay_head: 1,
+            replay_length: 31,
+            rows: 3,
+            measured_updates: 4,
+            critic_loss: 8.0,
+            actor_loss: -12.0,
+            value: 20.0,
+            value_maximum: 5.0,
+            absolute_td_error: 2.0,
+            saturated: 6.0,
+            episode_maximum_value: 11.0,
+            ..state(2, 1)
+        };
+        let halted = AgentState { halted: 1, halted_at: 3, steps: 6, updates: 2, value_maximum: f32::MIN, ..AgentState::zeroed() };
+        let expected = Measurements {
+            agent: 0,
+            seed: 77,
+            steps: 5 * u64::from(u32::MAX),
+            updates: 9,
+            replay_length: 31,
+            critic_loss: Some(2.0),
+            actor_loss: Some(-3.0),
+            value: Some(5.0),
+            value_maximum: Some(5.0),
+            absolute_td_error: Some(0.5),
+            saturated: Some(1.5),
+            episodes: vec![episode(1)],
+            halted: None,
+        };
+        // nothing was learned since: no mean of nothing, and no largest value either
+        let nothing = Measurements {
+            agent: 1,
+            seed: HyperParameters::of_agent(&Config { seed: 77, ..Config::default() }, 1).seed,
+            steps: 30,
+            updates: 2,
+            replay_length: 0,
+            critic_loss: None,
+            actor_loss: None,
+            value: None,
+            value_maximum: None,
+            absolute_td_error: None,
+            saturated: None,
+            episodes: vec![],
+            halted: Some(Halted { update: 3, reason: HaltReason::Loss }),
+        };
+        assert_ne!(nothing.seed, 77);
+        assert_eq!(of(&[learned, halted]), [expected, nothing]);
+    }
+
+    #[test]
+    fn of_many_episodes_the_last_are_told_and_none_twice() {
+        for (episodes, reported, first) in [(3, 0, 0), (64, 0, 0), (65, 0, 1), (100, 0, 36), (100, 10, 36), (100, 97, 97), (100, 100, 100)]
+        {
+            let expected: Vec<_> = (first..episodes).map(episode).collect();
+            assert_eq!(of(&[state(episodes, reported)])[0].episodes, expected, "{episodes} episodes, {reported} of them reported");
+        }
+    }
+
+    #[test]
+    fn what_stopped_an_agent_is_told_by_its_number() {
+        // HALTED_LOSS, HALTED_CRITIC_GRADIENT, ... in shaders/shared/bindings.wgsl
+        let reasons = [HaltReason::Loss, HaltReason::CriticGradient, HaltReason::ActorGradient, HaltReason::Environment];
+        assert_eq!(halted(&AgentState { halted: 0, halted_at: 12, ..AgentState::zeroed() }), None);
+        for (number, reason) in (1..).zip(reasons) {
+            let state = AgentState { halted: number, halted_at: 12, ..AgentState::zeroed() };
+            assert_eq!(halted(&state), Some(Halted { update: 12, reason }), "{number}");
+        }
+    }
+}
