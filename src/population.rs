@@ -203,8 +203,8 @@ impl Population {
 
     /// Draws initial parameters from each agent's seed, empties the replay rings and resets every environment.
     pub fn restart(&mut self) {
-        for (agent, parameters) in self.initial_parameters().into_iter().enumerate() {
-            self.write_parameters(agent, &parameters);
+        for (agent, hyper) in self.hyper_parameters.iter().enumerate() {
+            self.write_parameters(agent, &initial_parameters(&self.config, &self.environment, &self.networks, hyper.seed));
         }
         let state = AgentState { value_maximum: f32::MIN, ..AgentState::zeroed() };
         let states = vec![state; self.config.agents as usize];
@@ -226,38 +226,6 @@ impl Population {
         (self.iterations, self.pushed) = if self.environment.is_host() { (0, taken.max(held)) } else { (steps, 0) };
         self.updates = updates;
         self.emptied_at = self.environment_steps().saturating_sub(held);
-    }
-
-    fn initial_parameters(&self) -> Vec<Vec<f32>> {
-        // purposes 0x100 and up: far from those of shaders/shared/philox.wgsl
-        const INITIAL: u32 = 0x100;
-        const INITIAL_TARGET: u32 = 0x101;
-        let length = 4 * self.networks.length as usize;
-        self.hyper_parameters
-            .iter()
-            .map(|hyper| {
-                let draw = |purpose| {
-                    let mut parameters = vec![0.0; length];
-                    let mut random = Philox::new(hyper.seed, purpose);
-                    self.networks.actor.initialize(&self.config, &mut random, &mut parameters);
-                    self.networks.critic.initialize(&self.config, &mut random, &mut parameters);
-                    self.networks.write_bounds(&self.environment, &mut parameters);
-                    parameters
-                };
-                let mut online = draw(INITIAL);
-                let blend = self.config.initial_blend;
-                let targets = if self.config.algorithm == Algorithm::Compatible {
-                    // COPDAC-Q's w starts at zero: the advantage of no action is known
-                    vec![0.0; length]
-                } else if blend >= 1.0 {
-                    online.clone()
-                } else {
-                    online.iter().zip(draw(INITIAL_TARGET)).map(|(online, own)| blend * online + (1.0 - blend) * own).collect()
-                };
-                online.extend(targets);
-                online
-            })
-            .collect()
     }
 
     /// What no network has of an agent's parameters, online and target: the action bounds; zero elsewhere.
@@ -461,6 +429,34 @@ impl Population {
     }
 }
 
+/// What an agent of `seed` starts from: its online parameters, then its targets (floats).
+pub(crate) fn initial_parameters(config: &Config, environment: &Environment, networks: &Networks, seed: u64) -> Vec<f32> {
+    // purposes 0x100 and up: far from those of shaders/shared/philox.wgsl
+    const INITIAL: u32 = 0x100;
+    const INITIAL_TARGET: u32 = 0x101;
+    let length = 4 * networks.length as usize;
+    let draw = |purpose| {
+        let mut parameters = vec![0.0; length];
+        let mut random = Philox::new(seed, purpose);
+        networks.actor.initialize(config, &mut random, &mut parameters);
+        networks.critic.initialize(config, &mut random, &mut parameters);
+        networks.write_bounds(environment, &mut parameters);
+        parameters
+    };
+    let mut online = draw(INITIAL);
+    let blend = config.initial_blend;
+    let targets = if config.algorithm == Algorithm::Compatible {
+        // COPDAC-Q's w starts at zero: the advantage of no action is known
+        vec![0.0; length]
+    } else if blend >= 1.0 {
+        online.clone()
+    } else {
+        online.iter().zip(draw(INITIAL_TARGET)).map(|(online, own)| blend * online + (1.0 - blend) * own).collect()
+    };
+    online.extend(targets);
+    online
+}
+
 /// The operations of a population that `options` describe: the same for all ways to deal out work that come to the same.
 ///
 /// # Errors
@@ -508,3 +504,45 @@ fn allocate(
 
 /// Bytes of the episode log's place in an agent's state, kept beside the type it describes.
 const _: () = assert!(size_of::<AgentState>() == 80 + 24 * EPISODE_LOG + 16);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_start_as_a_blend_of_the_online_parameters_and_draws_of_their_own() {
+        let environment = Environment::host("arm", 17, vec![-1.0; 6], vec![3.0; 6]).expect("sizes");
+        let halves = |blend: f32, algorithm: Algorithm, seed: u64| {
+            let config = Config { initial_blend: blend, algorithm, ..Config::default() };
+            let networks = Networks::new(&config, &environment);
+            let mut online = initial_parameters(&config, &environment, &networks, seed);
+            assert_eq!(online.len(), 8 * networks.length as usize);
+            let targets = online.split_off(online.len() / 2);
+            (networks, online, targets)
+        };
+        let (networks, online, targets) = halves(1.0, Algorithm::Ddpg, 5);
+        assert_eq!(online, targets);
+        let (_, same, own) = halves(0.0, Algorithm::Ddpg, 5);
+        assert_eq!(online, same);
+        let (_, same, blended) = halves(0.25, Algorithm::Ddpg, 5);
+        assert_eq!(online, same);
+        for ((blended, online), own) in blended.iter().zip(&online).zip(&own) {
+            let expected = 0.25 * f64::from(*online) + 0.75 * f64::from(*own);
+            assert!((f64::from(*blended) - expected).abs() < 1e-7, "{online} online and {own} of its own give {blended}");
+        }
+        // draws of their own are others, and those of another agent too
+        let (_, another, _) = halves(1.0, Algorithm::Ddpg, 6);
+        for network in [&networks.actor, &networks.critic] {
+            for tensor in network.tensors().iter().filter(|tensor| tensor.name.ends_with("weight")) {
+                let [first, others @ ..] = [&online, &own, &another].map(|parameters| tensor.gather(parameters));
+                for other in others {
+                    let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
+                    let correlation = product(&first, &other) / (product(&first, &first) * product(&other, &other)).sqrt();
+                    assert!(correlation.abs() < 5.0 / (first.len() as f64).sqrt(), "{}: correlation {correlation}", tensor.name);
+                }
+            }
+        }
+        let (_, _, compatible) = halves(0.25, Algorithm::Compatible, 5);
+        assert!(compatible.iter().all(|&number| number == 0.0), "the advantage of no action is known");
+    }
+}
