@@ -65,7 +65,7 @@ impl Evaluation {
 }
 
 /// Bytes of activations an evaluation may take: as many episodes run at once as fit.
-const ACTIVATION_BYTES: u64 = 64 << 20;
+pub(crate) const ACTIVATION_BYTES: u64 = 64 << 20;
 
 /// Steps recorded into one submission.
 const STEPS_A_SUBMISSION: u32 = 25;
@@ -79,7 +79,7 @@ impl Trainer {
     /// [`Error::Config`] for no episodes or an environment on the host, [`Error::Limit`] where the device is too small for an
     /// episode of every agent, [`Error::Gpu`] where it fails.
     pub fn evaluate_blocking(&self, episodes: u32, seed: u32) -> Result<Vec<Evaluation>> {
-        evaluate(&self.population, episodes, seed)
+        evaluate(&self.population, episodes, seed, ACTIVATION_BYTES)
     }
 }
 
@@ -107,7 +107,7 @@ impl Population {
     /// [`Error::Config`] for no episodes or an environment on the host, [`Error::Limit`] for more episodes than fit at once,
     /// [`Error::Gpu`] where the device fails.
     pub fn record_evaluation(&self, encoder: &mut wgpu::CommandEncoder, episodes: u32, seed: u32) -> Result<Pending<Vec<Evaluation>>> {
-        let stage = Stage::new(self, episodes, seed)?;
+        let stage = Stage::new(self, episodes, seed, ACTIVATION_BYTES)?;
         if stage.environments < episodes {
             return Err(Error::Limit {
                 what: "an evaluation in one recording".into(),
@@ -127,8 +127,8 @@ impl Population {
     }
 }
 
-fn evaluate(population: &Population, episodes: u32, seed: u32) -> Result<Vec<Evaluation>> {
-    let stage = Stage::new(population, episodes, seed)?;
+fn evaluate(population: &Population, episodes: u32, seed: u32, activation_bytes: u64) -> Result<Vec<Evaluation>> {
+    let stage = Stage::new(population, episodes, seed, activation_bytes)?;
     let mut returns = vec![Vec::with_capacity(episodes as usize); population.config.agents as usize];
     for batch in 0..episodes.div_ceil(stage.environments) {
         stage.count_from(batch);
@@ -207,12 +207,12 @@ pub(crate) struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    /// As many environments as fit, `episodes` at most. Compiles what it needs.
+    /// As many environments as have room in `activation_bytes`, at least one and `episodes` at most. Compiles what it needs.
     ///
     /// # Errors
     /// [`Error::Config`] for no episodes, or an environment on the host, which no device can step; [`Error::Limit`] where the
     /// device is too small for a single episode; [`Error::Gpu`] where it fails.
-    pub fn new(population: &'a Population, episodes: u32, seed: u32) -> Result<Self> {
+    pub fn new(population: &'a Population, episodes: u32, seed: u32, activation_bytes: u64) -> Result<Self> {
         if episodes == 0 {
             return Err(Error::config("evaluation of 0 episodes; ask for at least 1"));
         }
@@ -222,10 +222,10 @@ impl<'a> Stage<'a> {
                 "environment {name} is simulated on the host: evaluate there, with request_actions and no exploration"
             )));
         }
-        guarded(&population.device, || Self::build(population, episodes, seed))
+        guarded(&population.device, || Self::build(population, episodes, seed, activation_bytes))
     }
 
-    fn build(population: &'a Population, episodes: u32, seed: u32) -> Result<Self> {
+    fn build(population: &'a Population, episodes: u32, seed: u32, activation_bytes: u64) -> Result<Self> {
         let agents = population.config.agents;
         let limit = population.config.time_limit(&population.environment);
         let probe = |environments| {
@@ -234,7 +234,7 @@ impl<'a> Stage<'a> {
             (rollout, activations.length())
         };
         let bytes_an_episode = 16 * u64::from(probe(1).1) * u64::from(agents);
-        let mut environments = (ACTIVATION_BYTES / bytes_an_episode).clamp(1, u64::from(episodes)) as u32;
+        let mut environments = (activation_bytes / bytes_an_episode).clamp(1, u64::from(episodes)) as u32;
         let limits = population.device.limits();
         let (rollout, activations, table, [reset, step]) = loop {
             let (rollout, activations) = probe(environments);
@@ -305,5 +305,133 @@ impl<'a> Stage<'a> {
     fn read_blocking(&self) -> Result<Vec<f32>> {
         let bytes = 4 * self.floats() as u64 * u64::from(self.population.config.agents);
         read_blocking(&self.population.device, &self.population.queue, &self.memory.buffers.environments, 0..bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{BatchNorm, Config};
+    use crate::environment::Environment;
+    use crate::kernels::harness::{all_limits, assert_close, wide};
+    use crate::kernels::philox::reference_uniform;
+    use crate::kernels::world::{probe, quiet};
+    use crate::philox;
+    use crate::population::initial_parameters;
+
+    #[test]
+    fn the_statistics_of_returns_are_those_of_a_sample() {
+        let of = |returns: &[f32]| Evaluation::new(3, 9, returns.to_vec());
+        let three = of(&[1.0, 2.0, 4.0]);
+        assert_eq!((three.agent, three.seed, three.min, three.max, &*three.returns), (3, 9, 1.0, 4.0, &[1.0, 2.0, 4.0][..]));
+        // squares of 4/3, 1/3 and 5/3: 42/9, of which half is the variance and a sixth that of the mean
+        let expected = [7.0 / 3.0, (7.0_f64 / 3.0).sqrt(), (7.0_f64 / 9.0).sqrt()];
+        assert_close(&[three.mean_return, three.standard_deviation, three.standard_error], &expected, 1e-12, 0.0, "1, 2, 4");
+        let one = of(&[-5.0]);
+        assert_eq!((one.mean_return, one.standard_deviation, one.standard_error, one.min, one.max), (-5.0, 0.0, 0.0, -5.0, -5.0));
+        assert!(of(&[1.0, f32::NAN]).mean_return.is_nan());
+    }
+
+    #[test]
+    fn an_episode_that_has_not_finished_has_no_return() {
+        // state and noise, then return and length of the episode, return and length of the finished one
+        let environment = |finished_return, finished_length| [8.0, 9.0, 5.0, 6.0, finished_return, finished_length];
+        let slots = Slots { environments: 2, stride: 6, tail: 2 };
+        let finished = [environment(-1.0, 3.0), environment(0.0, 1.0), environment(7.0, 2.0), environment(2.5, 4.0)].concat();
+        assert!(slots.have_all_finished(&finished));
+        assert_eq!(slots.returns(&finished), [[-1.0, 0.0], [7.0, 2.5]]);
+        for unfinished in 0..4 {
+            let mut environments = finished.clone();
+            environments[6 * unfinished + 4..][..2].fill(0.0);
+            assert!(!slots.have_all_finished(&environments));
+            for (episode, found) in slots.returns(&environments).concat().into_iter().enumerate() {
+                assert_eq!(found.is_nan(), episode == unfinished, "episode {episode} of {unfinished}: {found}");
+            }
+        }
+    }
+
+    /// [`probe`], but the second step of an episode whose mark is above 0.75 gives no reward that is a number.
+    fn fragile() -> Environment {
+        let mut environment = probe(2);
+        let spoiled = "    if state[0] == 1.0 && state[2] > 0.75 { reward = bitcast<f32>(0x7fc00000u + u32(state[0])); }\n    return Step(";
+        environment.source = environment.source.replace("    return Step(", spoiled).into();
+        environment.name = "probe-fragile".into();
+        environment
+    }
+
+    /// The actor in float64, without batch norm, from an agent's parameters.
+    fn actor(population: &Population, parameters: &[f32], observation: &[f64]) -> Vec<f64> {
+        let network = &population.networks.actor;
+        let tensors = network.tensors();
+        let tensor = |name: String| {
+            let tensor = tensors.iter().find(|tensor| tensor.name == name).unwrap_or_else(|| panic!("no {name}"));
+            wide(&tensor.gather(parameters))
+        };
+        let dense = |x: &[f64], layer: &str| -> Vec<f64> {
+            let (weight, bias) = (tensor(format!("{layer}.weight")), tensor(format!("{layer}.bias")));
+            let unit = |u: usize| bias[u] + x.iter().enumerate().map(|(i, x)| x * weight[i * bias.len() + u]).sum::<f64>();
+            (0..bias.len()).map(unit).collect()
+        };
+        let hidden: Vec<f64> = dense(observation, "layer1").into_iter().map(|x| x.max(0.0)).collect();
+        let environment = &population.environment;
+        let bounds = wide(&environment.action_centre()).into_iter().zip(wide(&environment.action_scale()));
+        dense(&hidden, "output").into_iter().zip(bounds).map(|(x, (centre, scale))| centre + scale * x.tanh()).collect()
+    }
+
+    /// The return of an episode that begins at `step` of environment `lane`, in float64.
+    fn replayed(population: &Population, parameters: &[f32], seed: u32, step: u32, lane: u32) -> f64 {
+        // purpose 4: where evaluation begins
+        let draw = |i| reference_uniform(philox([step, lane, 4, i], [seed, 0])[0]);
+        let (life, mark) = (2.0 + (5.0 * draw(0)).floor(), draw(1));
+        let mut sum = 0.0;
+        for age in 0..4 {
+            let age = f64::from(age);
+            if age == 1.0 && mark > 0.75 {
+                return f64::NAN;
+            }
+            sum += age + 1.0 + actor(population, parameters, &[age, life, mark, age * life, 1.0]).iter().sum::<f64>();
+            if age + 1.0 >= life {
+                break;
+            }
+        }
+        sum
+    }
+
+    /// Batches of three, of which the last gives two; agents that have stopped learning; episodes that fail beside others.
+    #[test]
+    fn every_return_is_that_of_its_replay() {
+        let gpu = all_limits();
+        let config = Config { actor_hidden: vec![16], output_initialization: 0.5, batch_norm: BatchNorm::None, ..quiet(2, 2, 64) };
+        let population = Population::new(&gpu.device, &gpu.queue, &fragile(), &config).unwrap_or_else(|error| panic!("{error}"));
+        let one = Stage::new(&population, 8, 1, 0).expect("a stage");
+        assert_eq!((one.environments, one.limit), (1, 4), "at least one environment");
+        let bytes = 3 * 2 * 16 * u64::from(one.memory.sizes.activations_stride);
+        assert_eq!(Stage::new(&population, 8, 1, bytes).expect("a stage").environments, 3);
+        let mut of_seeds = Vec::new();
+        for seed in [7, 8] {
+            let evaluations = evaluate(&population, 8, seed, bytes).expect("evaluated");
+            assert_eq!(evaluations.len(), 2);
+            for (agent, evaluation) in evaluations.iter().enumerate() {
+                let hyper = &population.hyper_parameters[agent];
+                assert_eq!((evaluation.agent as usize, evaluation.seed, evaluation.returns.len()), (agent, hyper.seed, 8));
+                let parameters = initial_parameters(&config, &population.environment, &population.networks, hyper.seed);
+                let mut sound = 0;
+                for (episode, found) in (0..).zip(&evaluation.returns) {
+                    let expected = replayed(&population, &parameters, seed, episode / 3 * 4, episode % 3);
+                    let what = format!("seed {seed}, agent {agent}, episode {episode}: {found}, {expected} by the replay");
+                    sound += usize::from(!expected.is_nan());
+                    assert!(if expected.is_nan() { found.is_nan() } else { (f64::from(*found) - expected).abs() < 1e-4 }, "{what}");
+                }
+                assert!((3..8).contains(&sound), "{sound} of 8 without a failure");
+            }
+            assert_ne!(evaluations[0].returns, evaluations[1].returns, "each acts by its own actor");
+            of_seeds.push(evaluations[0].returns.clone());
+            // an agent that has stopped is evaluated all the same
+            let second = size_of::<AgentState>() + std::mem::offset_of!(AgentState, halted);
+            population.queue.write_buffer(&population.memory.buffers.agent_states, second as u64, bytemuck::bytes_of(&1_u32));
+        }
+        let distinct: std::collections::HashSet<u32> = of_seeds.concat().iter().map(|sum| sum.to_bits()).collect();
+        assert!(distinct.len() > 8, "{of_seeds:?}");
+        gpu.check().unwrap_or_else(|error| panic!("{error}"));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::buffer::{Source, read_blocking, storage};
 use crate::error::{Error, Result};
-use crate::evaluate::{EPISODE_RETURN, FINISHED_LENGTH, Stage};
+use crate::evaluate::{ACTIVATION_BYTES, EPISODE_RETURN, FINISHED_LENGTH, Stage};
 use crate::trainer::Trainer;
 
 /// One episode of one agent's policy, without noise: the states it met and the actions it took in them.
@@ -49,7 +49,7 @@ impl Trainer {
         if episodes == 0 {
             return Err(Error::config("a recording of 0 episodes; ask for at least 1"));
         }
-        let stage = Stage::new(population, episodes, seed)?;
+        let stage = Stage::new(population, episodes, seed, ACTIVATION_BYTES)?;
         if stage.environments < episodes {
             return Err(Error::config(format!("a recording of {episodes} episodes; {} fit at once", stage.environments)));
         }
