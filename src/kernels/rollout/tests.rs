@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::Config;
-use crate::kernels::harness::{Numbers, chi_square, rig};
+use crate::kernels::harness::{Numbers, assert_close, chi_square, rig, wide};
 use crate::kernels::philox::{purpose, reference_uniform};
 use crate::kernels::world::{World, marked, probe, quiet};
 use crate::memory::EPISODE_LOG;
@@ -10,6 +10,14 @@ use crate::{Environment, philox};
 fn reset_state(seed: u64, step: u32, lane: u32) -> [f32; 3] {
     let draw = |i| reference_uniform(philox([step, lane, purpose::RESET, i], [seed as u32, (seed >> 32) as u32])[0]);
     [0.0, 2.0 + (5.0 * draw(0)).floor() as f32, draw(1) as f32]
+}
+
+/// What the log has of an episode.
+#[derive(Debug, Clone)]
+struct Logged {
+    log: [f32; 4],
+    steps: u32,
+    updates: u32,
 }
 
 fn observe([age, life, mark]: [f32; 3]) -> [f32; 5] {
@@ -27,7 +35,7 @@ fn episodes_end_reset_and_are_logged_as_the_reference_has_it() {
         let mut numbers = Numbers::new(5);
         let mut kinds = [0; 4];
         let mut states: Vec<Vec<[f32; 3]>> = Vec::new();
-        let mut logs: Vec<Vec<[f32; 2]>> = vec![Vec::new(); agents as usize];
+        let mut logs: Vec<Vec<Logged>> = vec![Vec::new(); agents as usize];
         let mut returns = vec![vec![0.0_f32; environments as usize]; agents as usize];
         for agent in 0..agents {
             let seed = world.contents.hyper_parameters[agent as usize].seed;
@@ -36,8 +44,19 @@ fn episodes_end_reset_and_are_logged_as_the_reference_has_it() {
             assert_eq!(world.observations(agent), expected, "agent {agent}: first observations");
         }
         // the first number of updates that no f32 holds
-        world.contents.states.iter_mut().for_each(|state| state.updates = (1 << 24) + 1);
+        let mut updates = (1 << 24) + 1;
+        world.contents.states.iter_mut().for_each(|state| (state.updates, state.episode_began) = (updates, updates));
+        // of each agent: updates since a step ended an episode, and the sum of their largest values
+        let mut since = vec![(0_u32, 0.0_f32); agents as usize];
         for step in 0..steps {
+            // updates between the steps, and what they add
+            let (taken, value) = [(2, 3.5), (3, -7.0), (0, 0.0), (5, 0.25), (1, 6.0)][step as usize % 5];
+            updates += taken;
+            for (state, since) in world.contents.states.iter_mut().zip(&mut since) {
+                state.updates = updates;
+                state.episode_maximum_value += value;
+                *since = (since.0 + taken, since.1 + value);
+            }
             let actions: Vec<Vec<f32>> = (0..agents)
                 .map(|agent| {
                     // quarters, so that sums are exact
@@ -69,7 +88,10 @@ fn episodes_end_reset_and_are_logged_as_the_reference_has_it() {
                     assert_eq!(world.observations(agent)[5 * i..5 * i + 5], observe(next), "{what}: what the actor sees next");
                     assert_eq!(world.environment(agent, e)[..3], next, "{what}: state");
                     if ending.ends {
-                        logs[agent as usize].push([returns[agent as usize][i], after[0]]);
+                        let (taken, sum) = since[agent as usize];
+                        let maximum_value = if taken == 0 { 0.0 } else { sum / taken as f32 };
+                        let log = [returns[agent as usize][i], after[0], maximum_value, 0.0];
+                        logs[agent as usize].push(Logged { log, steps: step + 1, updates });
                         returns[agent as usize][i] = 0.0;
                     }
                     // noise, then return, length, and a finished episode that has been logged
@@ -81,11 +103,17 @@ fn episodes_end_reset_and_are_logged_as_the_reference_has_it() {
                 let state = world.contents.states[agent as usize];
                 let log = &logs[agent as usize];
                 assert_eq!((state.steps, state.episodes as usize), (step + 1, log.len()), "agent {agent}: counters");
-                for (number, [sum, length]) in log.iter().enumerate().skip(log.len().saturating_sub(EPISODE_LOG)) {
-                    let place = number % EPISODE_LOG;
-                    assert_eq!(state.log[place][..2], [*sum, *length], "agent {agent}, episode {number}");
-                    assert_eq!(state.log_updates[place], (1 << 24) + 1, "agent {agent}, episode {number}");
+                for (number, expected) in log.iter().enumerate().skip(log.len().saturating_sub(EPISODE_LOG)) {
+                    let (place, what) = (number % EPISODE_LOG, format!("agent {agent}, episode {number}, step {step}"));
+                    assert_close(&state.log[place], &wide(&expected.log), 1e-6, 0.0, &what);
+                    assert_eq!((state.log_steps[place], state.log_updates[place]), (expected.steps, expected.updates), "{what}");
                 }
+                if log.last().is_some_and(|logged| logged.steps == step + 1) {
+                    since[agent as usize] = (0, 0.0);
+                }
+                let (taken, sum) = since[agent as usize];
+                assert_eq!((state.updates, state.episode_began), (updates, updates - taken), "agent {agent}, step {step}");
+                assert_eq!(state.episode_maximum_value, sum, "agent {agent}, step {step}");
             }
         }
         assert!(kinds[0] > 50 && kinds[1] > 50 && kinds[3] > 50, "going on, truncated, terminated: {kinds:?}");
