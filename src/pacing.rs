@@ -123,8 +123,8 @@ enum Clock {
 struct Timestamps {
     queries: wgpu::QuerySet,
     resolved: wgpu::Buffer,
-    /// Seconds a tick.
-    period: f64,
+    /// Nanoseconds a tick.
+    period: f32,
     /// Frames recorded so far; each takes the next pair of queries, and has read it before another frame does.
     frames: u32,
 }
@@ -253,7 +253,7 @@ impl Timestamps {
             usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
             mapped_at_creation: false,
         });
-        Self { queries, resolved, period: f64::from(nanoseconds) * 1e-9, frames: 0 }
+        Self { queries, resolved, period: nanoseconds, frames: 0 }
     }
 
     fn record(
@@ -277,9 +277,14 @@ impl Timestamps {
         let period = self.period;
         Pending::record(device, encoder, &self.resolved, offset..offset + 16, move |bytes| {
             let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(bytes);
-            Ok(ticks[1].saturating_sub(ticks[0]) as f64 * period)
+            Ok(seconds(ticks[0], ticks[1], period))
         })
     }
+}
+
+/// Seconds from one timestamp to another, in ticks of `period` nanoseconds; none where the device set its clock back between.
+fn seconds(first: u64, last: u64, period: f32) -> f64 {
+    last.saturating_sub(first) as f64 * f64::from(period) * 1e-9
 }
 
 #[cfg(test)]
@@ -446,5 +451,27 @@ mod tests {
         // both found in one look
         assert_eq!(shared(vec![done(0, 1, 20, 35), done(0, 3, 30, 35)]), [3, 9]);
         assert_eq!(shared(vec![done(0, 1, 40, 50), done(1, 4, 40, 50)]), [10, 10], "each may have been all of it");
+    }
+
+    #[test]
+    fn ticks_are_seconds_by_their_period() {
+        assert!((seconds(1 << 60, (1 << 60) + 4_000_000, 2.5) - 0.01).abs() < 1e-12);
+        assert!((seconds(5, 12_005, 83.25) - 999e-6).abs() < 1e-9);
+        assert_eq!(seconds(10, 9, 1.0), 0.0, "no time rather than six hundred years");
+    }
+
+    #[test]
+    fn what_a_device_waits_between_frames_is_not_counted() {
+        let start = Instant::now();
+        let population = Arc::new(());
+        let mut last = None;
+        // recorded, done
+        for (recorded, at, spent) in [(100, 107, 7), (500, 504, 4), (502, 510, 6), (505, 509, 0), (900, 905, 5)] {
+            let [recorded, at] = [recorded, at].map(|milliseconds| start + Duration::from_millis(milliseconds));
+            let frame = Frame { population: Arc::downgrade(&population), iterations: 1, learning: true };
+            let mut done = [Done { frame, recorded, at, seconds: 0.0 }];
+            share_out(&mut last, &mut done);
+            assert!((done[0].seconds - 1e-3 * f64::from(spent)).abs() < 1e-9, "{} instead of {spent} ms", 1e3 * done[0].seconds);
+        }
     }
 }
