@@ -510,6 +510,53 @@ fn a_pacer_records_nothing_where_there_is_nothing_to_learn_from() {
     assert_eq!(pacer.record(&mut population, &mut encoder, u64::MAX), 1, "one that learns");
 }
 
+/// Nobody polls: what is under way of one population holds back that one, and no other.
+#[test]
+fn a_pacer_waits_for_eight_frames_that_are_under_way() {
+    for gpu in gpus() {
+        let mut config = Config::default();
+        config.learning_starts = 100_000;
+        let population = || Population::new(&gpu.device, &gpu.queue, &Environment::pendulum_v1(), &config).expect("a population");
+        let (mut one, mut other) = (population(), population());
+        let mut pacer = Pacer::new(&gpu.device, &gpu.queue, Duration::from_secs(1000));
+        let mut frame = |population: &mut Population| {
+            let mut encoder = gpu.device.create_command_encoder(&Default::default());
+            (pacer.record(population, &mut encoder, u64::MAX), encoder)
+        };
+        let mut frames: Vec<_> = (0..10).map(|_| frame(&mut one)).collect();
+        frames.extend((0..9).map(|_| frame(&mut other)));
+        let recorded: Vec<u64> = frames.iter().map(|(iterations, _)| *iterations).collect();
+        assert_eq!(recorded, [[1; 8].as_slice(), &[0; 2], &[1; 8], &[0; 1]].concat());
+        assert_eq!((one.iterations(), other.iterations()), (8, 8));
+        gpu.queue.submit(frames.into_iter().map(|(_, encoder)| encoder.finish()));
+        gpu.device.poll(wgpu::PollType::wait_indefinitely()).expect("the device works");
+        assert_eq!(frame(&mut one).0, 2, "none is under way any more: twice as many as were measured");
+        gpu.check().expect("no error");
+    }
+}
+
+/// No frame is partly of iterations that learn and partly of others, which could not be measured apart.
+#[test]
+fn a_pacers_frame_ends_where_learning_starts() {
+    for gpu in gpus() {
+        let mut config = Config::default();
+        (config.environments, config.learning_starts) = (3, 100);
+        let mut population = Population::new(&gpu.device, &gpu.queue, &Environment::pendulum_v1(), &config).expect("a population");
+        let mut pacer = Pacer::new(&gpu.device, &gpu.queue, Duration::from_secs(1000));
+        let mut recorded = Vec::new();
+        while !population.learns() {
+            let mut encoder = gpu.device.create_command_encoder(&Default::default());
+            recorded.push(pacer.record(&mut population, &mut encoder, u64::MAX));
+            gpu.queue.submit([encoder.finish()]);
+            gpu.device.poll(wgpu::PollType::wait_indefinitely()).expect("the device works");
+            assert!(recorded.len() < 20, "{recorded:?}");
+        }
+        // 34 steps of three environments hold a hundred transitions
+        assert_eq!((population.iterations(), recorded), (34, vec![1, 2, 4, 8, 16, 3]));
+        gpu.check().expect("no error");
+    }
+}
+
 #[test]
 fn an_encoder_that_is_never_submitted_is_an_error_value() {
     let gpu = gpu();
