@@ -3,7 +3,7 @@
 #![cfg(feature = "checkpoint")]
 
 use ddpg_wgpu::checkpoint::Contents;
-use ddpg_wgpu::{Config, Environment, Exploration, Gpu, NoiseSchedule, Trainer, philox};
+use ddpg_wgpu::{Config, Environment, Exploration, Gpu, NoiseSchedule, Population, Trainer, philox};
 
 const ENVIRONMENTS: u32 = 3;
 const EPISODE: u32 = 10;
@@ -28,11 +28,19 @@ fn torques(change: impl Fn(&mut Config), steps: u32) -> Vec<Vec<f64>> {
     torques.chunks(ENVIRONMENTS as usize).map(<[f64]>::to_vec).collect()
 }
 
-/// The standard normal of a step and an environment: purpose 1 of `shaders/shared/philox.wgsl`, Box & Muller 1958.
+/// The standard normal of a step and an environment of an only action.
 fn normal(step: usize, environment: usize) -> f64 {
-    let words = philox([step as u32, environment as u32, 1, 0], [SEED as u32, (SEED >> 32) as u32]);
-    let unit = |bits: u32, offset: u32| f64::from((bits >> 8) + offset) / f64::from(1 << 24);
+    normal_of(SEED, step, environment, 0)
+}
+
+/// As `shaders/shared/philox.wgsl` has it: purpose 1, Box & Muller 1958.
+fn normal_of(seed: u64, step: usize, environment: usize, action: usize) -> f64 {
+    let words = philox([step as u32, environment as u32, 1, action as u32], [seed as u32, (seed >> 32) as u32]);
     (-2.0 * unit(words[0], 1).ln()).sqrt() * (std::f64::consts::TAU * (unit(words[1], 0) - 0.5)).cos()
+}
+
+fn unit(bits: u32, offset: u32) -> f64 {
+    f64::from((bits >> 8) + offset) / f64::from(1 << 24)
 }
 
 #[track_caller]
@@ -111,6 +119,73 @@ fn relative_noise_counts_in_half_action_ranges() {
     let relative = torques(|config| (config.exploration, config.relative_noise) = (Exploration::Gaussian { sigma: 0.1 }, true), 5);
     agrees(&relative, |step, environment| 2.0 * 0.1f32 as f64 * normal(step, environment));
     assert!(torques(|config| config.exploration = Exploration::None, 5).iter().flatten().all(|&torque| torque == 0.0));
+}
+
+/// Every action that the host is given, draw by draw: of two agents, across an episode's end in one environment of one.
+#[test]
+fn a_host_environment_gets_noise_of_its_agent_and_its_own_anew_after_an_episode() {
+    const AGENTS: usize = 2;
+    const LANES: usize = 3;
+    const ASKED: usize = 6;
+    const ENDED: (usize, usize) = (1, 2);
+    let gpu = Gpu::open_blocking(None).unwrap_or_else(|error| panic!("{error}"));
+    let bounds = [(-4.0, 4.0), (-2.0, 6.0)];
+    let environment = Environment::host("arm", 3, bounds.map(|b| b.0).into(), bounds.map(|b| b.1).into()).expect("sizes");
+    let (sigma, theta, dt, start) = (0.3f32, 0.15, 0.25, 0.7);
+    for reset_noise in [true, false] {
+        let mut config = Config::default();
+        (config.agents, config.environments, config.seed) = (AGENTS as u32, LANES as u32, SEED << 33 | SEED);
+        (config.actor_hidden, config.critic_hidden) = (vec![4], vec![4]);
+        // the first step of every environment is uniformly random
+        (config.random_steps, config.relative_noise, config.reset_noise) = (LANES as u32, false, reset_noise);
+        config.exploration = Exploration::OrnsteinUhlenbeck { sigma, theta, dt, start };
+        let mut population = Population::new(&gpu.device, &gpu.queue, &environment, &config).expect("a population");
+        let seeds: Vec<u64> = population.hyper_parameters().iter().map(|hyper| hyper.seed).collect();
+        assert_ne!(seeds[0], seeds[1]);
+        let observations: Vec<f32> = (0..AGENTS * LANES * 3).map(|i| (i as f32).sin()).collect();
+        let ask = |population: &mut Population, explore| {
+            let pending = population.request_actions(&observations, explore).expect("they fit");
+            pending.wait_blocking(&gpu.device).expect("they arrive")
+        };
+        let policy = ask(&mut population, false);
+        let mut found = Vec::new();
+        for asked in 0..ASKED {
+            if asked == 4 {
+                population.end_episode(ENDED.0 as u32, ENDED.1 as u32, -1.5, 4).expect("an environment");
+            }
+            found.push(ask(&mut population, true));
+        }
+        for (agent, lane, action) in (0..AGENTS).flat_map(|a| (0..LANES).flat_map(move |e| (0..2).map(move |i| (a, e, i)))) {
+            let place = (agent * LANES + lane) * 2 + action;
+            let [sigma, theta, dt, start] = [sigma, theta, dt, start].map(f64::from);
+            let (low, high) = bounds[action];
+            let mut noise = start;
+            for (asked, found) in found.iter().enumerate() {
+                let seed = seeds[agent];
+                let mut expected = f64::from(policy[place]);
+                if asked == 0 {
+                    // purpose 3
+                    let words = philox([0, lane as u32, 3, action as u32], [seed as u32, (seed >> 32) as u32]);
+                    expected = f64::from(low) + f64::from(high - low) * unit(words[0], 0);
+                } else {
+                    if reset_noise && asked == 4 && (agent, lane) == ENDED {
+                        noise = start;
+                    }
+                    noise += -theta * noise * dt + sigma * dt.sqrt() * normal_of(seed, asked, lane, action);
+                    expected = (expected + noise).clamp(low.into(), high.into());
+                }
+                let off = (f64::from(found[place]) - expected).abs();
+                let what = format!("reset {reset_noise}, agent {agent}, environment {lane}, action {action}, asked {asked}");
+                assert!(off <= 1e-4, "{what}: {}, but {expected} by the reference", found[place]);
+            }
+        }
+        let measured = Trainer::from_population(population).measure_blocking().expect("measured");
+        let logged: Vec<Vec<_>> =
+            measured.iter().map(|m| m.episodes.iter().map(|e| (e.number, e.episode_return, e.length, e.steps)).collect()).collect();
+        assert_eq!(logged, [vec![], vec![(0, -1.5, 4, 4 * LANES as u64)]]);
+        assert!(measured.iter().all(|measured| measured.steps == (ASKED * LANES) as u64));
+        gpu.check().expect("no error");
+    }
 }
 
 #[test]
