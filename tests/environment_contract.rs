@@ -253,6 +253,70 @@ fn an_environment_that_fails_stops_its_agent_only() {
     }
 }
 
+/// Episodes of ten steps. The one whose first draw is SPOILED begins with an observation that is no number, and goes on with such
+/// as are.
+const BAD_START: &str = "
+fn environment_reset(random: ptr<function, Random>) -> State {
+    let draw = random_uniform(random);
+    let bits = bitcast<u32>(draw);
+    return State(draw, select(0.0, bitcast<f32>(0x7fc00000u + (bits & 1u)), bits == SPOILED));
+}
+fn environment_step(state: State, action: Action, random: ptr<function, Random>) -> Step {
+    return Step(State(state[0], 0.0), -abs(action[0] - state[0]), false);
+}
+fn environment_observe(state: State) -> Observation {
+    return Observation(state[0], state[1], 0.5);
+}
+";
+
+#[cfg(feature = "checkpoint")]
+#[test]
+fn an_episode_that_begins_without_numbers_stops_its_agent_only() {
+    use ddpg_wgpu::checkpoint::Contents;
+    const LANES: u32 = 4;
+    let gpu = Gpu::open_blocking(None).unwrap_or_else(|error| panic!("{error}"));
+    let mut config = Config::default();
+    (config.agents, config.environments) = (3, LANES);
+    (config.batch_size, config.learning_starts, config.random_steps) = (16, 16, 0);
+    (config.actor_hidden, config.critic_hidden) = (vec![8], vec![8]);
+    let seed = HyperParameters::of_population(&config)[1].seed;
+    // the step at which the episode of agent 1 begins, in its third environment
+    for began in [0, 10, 20] {
+        // purpose 0: uniform with 24 bits
+        let draw = ddpg_wgpu::philox([began, 2, 0, 0], [seed as u32, (seed >> 32) as u32])[0] >> 8;
+        let spoiled = (draw as f32 / (1 << 24) as f32).to_bits();
+        let source = BAD_START.replace("SPOILED", &format!("{spoiled}u"));
+        let environment = Environment::new("bad-start", source, 2, 3, vec![-1.0], vec![1.0], 10).expect("the sizes are sound");
+        let mut trainer = Trainer::new(&gpu.device, &gpu.queue, &environment, &config).unwrap_or_else(|error| panic!("{error}"));
+        // up to the step that ends with that beginning, which is not taken
+        trainer.advance_blocking(began.saturating_sub(1).into()).expect("the device works");
+        let before = trainer.measure_blocking().expect("measurements");
+        assert_eq!(before[1].halted.is_some(), began == 0, "at step {began}");
+        trainer.advance_blocking(30 - u64::from(began.saturating_sub(1))).expect("the device works");
+        let measured = trainer.measure_blocking().expect("measurements");
+        let halted = measured[1].halted.expect("agent 1 stops");
+        assert_eq!((halted.reason, halted.update), (HaltReason::Environment, before[1].updates), "at step {began}");
+        assert_eq!(
+            (measured[1].updates, measured[1].replay_length),
+            (before[1].updates, LANES * began.saturating_sub(1)),
+            "at step {began}"
+        );
+        for agent in [0, 2] {
+            assert_eq!((measured[agent].halted, measured[agent].replay_length), (None, 30 * LANES), "agent {agent}");
+            assert_eq!(measured[agent].updates, 27, "agent {agent}: from the fourth step on");
+        }
+        for snapshot in trainer.snapshot_blocking(Contents::TrainingAndReplay).expect("snapshots") {
+            // its environments stand where they are; what was learned, and what there is to learn from, are numbers
+            let at_fault = |name: &str| snapshot.agent == 1 && name.starts_with("environments.");
+            for name in snapshot.tensor_names().filter(|name| !at_fault(name)) {
+                let (_, numbers) = snapshot.tensor(name).expect("it is listed");
+                assert!(numbers.iter().all(|number| number.is_finite()), "agent {}, {name}", snapshot.agent);
+            }
+        }
+        gpu.check().unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
 /// A population refuses what `check` refuses, with the same words.
 #[test]
 fn a_population_says_the_same() {
