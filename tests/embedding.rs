@@ -651,6 +651,37 @@ fn every_episode_is_measured_once() {
     gpu.check().expect("no error");
 }
 
+/// Measured after each update, the largest value is that update's own.
+#[test]
+fn an_episode_on_the_host_is_logged_with_the_mean_of_its_updates_largest_values() {
+    let gpu = gpu();
+    let mut population = trained(&gpu, &cases()[1]).into_population();
+    let measured = |population: &mut Population, updates| {
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        population.record_updates(&mut encoder, updates);
+        let pending = population.record_measurements(&mut encoder);
+        gpu.queue.submit([encoder.finish()]);
+        pending.wait_blocking(&gpu.device).expect("it arrives").swap_remove(1)
+    };
+    // takes the updates before with it
+    population.end_episode(1, 0, 0.5, 3).expect("an environment");
+    assert_eq!(measured(&mut population, 0).episodes.len(), 1);
+    let mut updates = 10;
+    for (number, taken) in (1..).zip([0, 2, 1, 0, 3]) {
+        let values: Vec<_> = (0..taken).map(|_| measured(&mut population, 1).value_maximum.expect("it learned")).collect();
+        updates += taken;
+        population.end_episode(1, 0, -0.5, 7).expect("an environment");
+        let episodes = measured(&mut population, 0).episodes;
+        assert_eq!(episodes.len(), 1, "{number}");
+        let found = (episodes[0].number, episodes[0].episode_return, episodes[0].length, episodes[0].updates);
+        assert_eq!(found, (number, -0.5, 7, updates));
+        let mean = values.iter().map(|&x| f64::from(x)).sum::<f64>() / f64::from(taken.max(1));
+        assert_close(&format!("episode {number}"), &[episodes[0].maximum_value], &[mean], 1e-6 + 1e-6 * mean.abs());
+        assert_eq!(mean == 0.0, taken == 0, "values that tell");
+    }
+    gpu.check().expect("no error");
+}
+
 #[test]
 fn a_result_is_ready_until_it_is_taken() {
     let gpu = gpu();
