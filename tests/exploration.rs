@@ -129,15 +129,17 @@ fn a_host_environment_gets_noise_of_its_agent_and_its_own_anew_after_an_episode(
     const ASKED: usize = 6;
     const ENDED: (usize, usize) = (1, 2);
     let gpu = Gpu::open_blocking(None).unwrap_or_else(|error| panic!("{error}"));
-    let bounds = [(-4.0, 4.0), (-2.0, 6.0)];
+    let bounds = [(-4.0, 4.0), (-2.0, 8.0)];
     let environment = Environment::host("arm", 3, bounds.map(|b| b.0).into(), bounds.map(|b| b.1).into()).expect("sizes");
     let (sigma, theta, dt, start) = (0.3f32, 0.15, 0.25, 0.7);
-    for reset_noise in [true, false] {
+    let fading = NoiseSchedule::Linear { last: 0.5, steps: 12.0 };
+    for (reset_noise, relative, schedule) in [(true, false, NoiseSchedule::Constant), (false, true, fading)] {
         let mut config = Config::default();
         (config.agents, config.environments, config.seed) = (AGENTS as u32, LANES as u32, SEED << 33 | SEED);
         (config.actor_hidden, config.critic_hidden) = (vec![4], vec![4]);
         // the first step of every environment is uniformly random
-        (config.random_steps, config.relative_noise, config.reset_noise) = (LANES as u32, false, reset_noise);
+        (config.random_steps, config.relative_noise, config.reset_noise) = (LANES as u32, relative, reset_noise);
+        config.noise_schedule = schedule;
         config.exploration = Exploration::OrnsteinUhlenbeck { sigma, theta, dt, start };
         let mut population = Population::new(&gpu.device, &gpu.queue, &environment, &config).expect("a population");
         let seeds: Vec<u64> = population.hyper_parameters().iter().map(|hyper| hyper.seed).collect();
@@ -158,7 +160,8 @@ fn a_host_environment_gets_noise_of_its_agent_and_its_own_anew_after_an_episode(
         for (agent, lane, action) in (0..AGENTS).flat_map(|a| (0..LANES).flat_map(move |e| (0..2).map(move |i| (a, e, i)))) {
             let place = (agent * LANES + lane) * 2 + action;
             let [sigma, theta, dt, start] = [sigma, theta, dt, start].map(f64::from);
-            let (low, high) = bounds[action];
+            let (low, high) = (f64::from(bounds[action].0), f64::from(bounds[action].1));
+            let scale = if relative { 0.5 * (high - low) } else { 1.0 };
             let mut noise = start;
             for (asked, found) in found.iter().enumerate() {
                 let seed = seeds[agent];
@@ -166,13 +169,14 @@ fn a_host_environment_gets_noise_of_its_agent_and_its_own_anew_after_an_episode(
                 if asked == 0 {
                     // purpose 3
                     let words = philox([0, lane as u32, 3, action as u32], [seed as u32, (seed >> 32) as u32]);
-                    expected = f64::from(low) + f64::from(high - low) * unit(words[0], 0);
+                    expected = low + (high - low) * unit(words[0], 0);
                 } else {
                     if reset_noise && asked == 4 && (agent, lane) == ENDED {
                         noise = start;
                     }
                     noise += -theta * noise * dt + sigma * dt.sqrt() * normal_of(seed, asked, lane, action);
-                    expected = (expected + noise).clamp(low.into(), high.into());
+                    let factor = schedule.reference((asked * LANES) as f64);
+                    expected = (expected + scale * factor * noise).clamp(low, high);
                 }
                 let off = (f64::from(found[place]) - expected).abs();
                 let what = format!("reset {reset_noise}, agent {agent}, environment {lane}, action {action}, asked {asked}");
