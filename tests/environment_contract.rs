@@ -255,6 +255,7 @@ fn an_environment_that_fails_stops_its_agent_only() {
 
 /// Episodes of ten steps. The one whose first draw is SPOILED begins with an observation that is no number, and goes on with such
 /// as are.
+#[cfg(feature = "checkpoint")]
 const BAD_START: &str = "
 fn environment_reset(random: ptr<function, Random>) -> State {
     let draw = random_uniform(random);
