@@ -315,7 +315,7 @@ mod tests {
     use crate::environment::Environment;
     use crate::kernels::harness::{all_limits, assert_close, wide};
     use crate::kernels::philox::reference_uniform;
-    use crate::kernels::world::{probe, quiet};
+    use crate::kernels::world::{marked, probe, quiet};
     use crate::philox;
     use crate::population::initial_parameters;
 
@@ -350,10 +350,11 @@ mod tests {
         }
     }
 
-    /// [`probe`], but the second step of an episode whose mark is above 0.75 gives no reward that is a number.
+    /// [`probe`], but the second step of an episode whose mark began above 0.75 gives no reward that is a number.
     fn fragile() -> Environment {
         let mut environment = probe(2);
-        let spoiled = "    if state[0] == 1.0 && state[2] > 0.75 { reward = bitcast<f32>(0x7fc00000u + u32(state[0])); }\n    return Step(";
+        let spoiled =
+            "    if state[0] == 1.0 && fract(state[2]) > 0.75 { reward = bitcast<f32>(0x7fc00000u + u32(state[0])); }\n    return Step(";
         environment.source = environment.source.replace("    return Step(", spoiled).into();
         environment.name = "probe-fragile".into();
         environment
@@ -378,17 +379,18 @@ mod tests {
         dense(&hidden, "output").into_iter().zip(bounds).map(|(x, (centre, scale))| centre + scale * x.tanh()).collect()
     }
 
-    /// The return of an episode that begins at `step` of environment `lane`, in float64.
-    fn replayed(population: &Population, parameters: &[f32], seed: u32, step: u32, lane: u32) -> f64 {
+    /// The return of an agent's episode that begins at `step` of environment `lane`, in float64.
+    fn replayed(population: &Population, agent_seed: u64, parameters: &[f32], seed: u32, step: u32, lane: u32) -> f64 {
         // purpose 4: where evaluation begins
         let draw = |i| reference_uniform(philox([step, lane, 4, i], [seed, 0])[0]);
-        let (life, mark) = (2.0 + (5.0 * draw(0)).floor(), draw(1));
-        let mut sum = 0.0;
-        for age in 0..4 {
-            let age = f64::from(age);
-            if age == 1.0 && mark > 0.75 {
+        let (life, begun) = (2.0 + (5.0 * draw(0)).floor(), draw(1));
+        let (mut sum, mut number) = (0.0, begun as f32);
+        for taken in 0..4 {
+            let (age, mark) = (f64::from(taken), f64::from(number));
+            if age == 1.0 && begun > 0.75 {
                 return f64::NAN;
             }
+            number = marked(number, agent_seed, step + taken, lane);
             sum += age + 1.0 + actor(population, parameters, &[age, life, mark, age * life, 1.0]).iter().sum::<f64>();
             if age + 1.0 >= life {
                 break;
@@ -417,7 +419,7 @@ mod tests {
                 let parameters = initial_parameters(&config, &population.environment, &population.networks, hyper.seed);
                 let mut sound = 0;
                 for (episode, found) in (0..).zip(&evaluation.returns) {
-                    let expected = replayed(&population, &parameters, seed, episode / 3 * 4, episode % 3);
+                    let expected = replayed(&population, hyper.seed, &parameters, seed, episode / 3 * 4, episode % 3);
                     let what = format!("seed {seed}, agent {agent}, episode {episode}: {found}, {expected} by the replay");
                     sound += usize::from(!expected.is_nan());
                     assert!(if expected.is_nan() { found.is_nan() } else { (f64::from(*found) - expected).abs() < 1e-4 }, "{what}");
