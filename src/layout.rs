@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::kernels::{Grid, Kernel};
 use crate::memory::{AgentState, Sizes, option};
 use crate::network::{Allocator, MOST_VEC4S};
-use crate::plan::Plan;
+use crate::plan::{self, Plan};
 use crate::population::Options;
 use crate::program::{Access, Operation, Program, Step, Steps, check_operations, check_workgroups};
 use crate::rollout::Rollout;
@@ -68,6 +68,17 @@ impl Demands {
 }
 
 impl Layout {
+    /// How `options` have a population executed on `device`, how that deals its work out, and what is laid out so.
+    ///
+    /// # Errors
+    /// As [`plan::choose`] and [`Layout::new`].
+    pub fn planned(device: &wgpu::Device, config: &Config, environment: &Environment, options: Options) -> Result<(Plan, Grid, Self)> {
+        let plan = plan::choose(device, options.plan, options.tile)?;
+        let grid = plan.grid(device, options.tile, options.dealing, config);
+        let layout = Self::new(config, environment, &grid, options)?;
+        Ok((plan, grid, layout))
+    }
+
     /// # Errors
     /// [`Error::Config`] for settings that cannot work on any device; [`Error::Limit`] for more operations than there can be.
     pub fn new(config: &Config, environment: &Environment, grid: &Grid, options: Options) -> Result<Self> {

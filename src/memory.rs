@@ -80,6 +80,9 @@ pub struct AgentState {
     pub reserved: [u32; 3],
 }
 
+// nothing lies between its members, nor behind them, that is not named
+const _: () = assert!(size_of::<AgentState>() == 80 + 24 * EPISODE_LOG + 16);
+
 /// What the kernels read and write, a role each.
 #[derive(Debug, Clone)]
 pub(crate) struct RoleBuffers {

@@ -10,9 +10,9 @@ use crate::host::HostMemory;
 use crate::hyper_parameters::HyperParameters;
 use crate::kernels::{Dealing, Tile};
 use crate::layout::{Demand, Demands, Layout, Programs};
-use crate::memory::{AgentState, EPISODE_LOG, Memory, RoleBuffers};
+use crate::memory::{AgentState, Memory, RoleBuffers};
 use crate::pipelines::Pipelines;
-use crate::plan::{self, Iteration, Iterator, Plan};
+use crate::plan::{Iteration, Iterator, Plan};
 use crate::program::{Operation, Program};
 use crate::random::Philox;
 use crate::rollout::Rollout;
@@ -151,9 +151,7 @@ impl Population {
         if let Some(tile) = options.tile {
             tile.check(device)?;
         }
-        let plan = plan::choose(device, options.plan, options.tile)?;
-        let grid = plan.grid(device, options.tile, options.dealing, config);
-        let layout = Layout::new(config, environment, &grid, options)?;
+        let (plan, grid, layout) = Layout::planned(device, config, environment, options)?;
         let limits = device.limits();
         layout.check_memory(&limits, grid.medium())?;
         layout.check_dispatches(&limits, environment, plan, &grid)?;
@@ -460,11 +458,10 @@ pub(crate) fn initial_parameters(config: &Config, environment: &Environment, net
 /// The operations of a population that `options` describe: the same for all ways to deal out work that come to the same.
 ///
 /// # Errors
-/// As [`plan::choose`] and [`Layout::new`].
+/// As [`Layout::planned`].
 pub(crate) fn operations_of(device: &wgpu::Device, environment: &Environment, config: &Config, options: Options) -> Result<Vec<Operation>> {
-    let plan = plan::choose(device, options.plan, options.tile)?;
-    let grid = plan.grid(device, options.tile, options.dealing, config);
-    Ok(Layout::new(config, environment, &grid, options)?.table)
+    let (_, _, layout) = Layout::planned(device, config, environment, options)?;
+    Ok(layout.table)
 }
 
 /// The kinds of iteration that a population may be asked for.
@@ -501,9 +498,6 @@ fn allocate(
         )?,
     })
 }
-
-/// Bytes of the episode log's place in an agent's state, kept beside the type it describes.
-const _: () = assert!(size_of::<AgentState>() == 80 + 24 * EPISODE_LOG + 16);
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,6 @@ use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::kernels::{Grid, Tile};
 use crate::layout::Layout;
-use crate::plan;
 use crate::population::Options;
 use crate::program::{MOST_OPERATIONS, Operation};
 
@@ -87,9 +86,7 @@ pub fn check_device(device: &wgpu::Device, config: &Config, environment: &Enviro
             return Err(limit("the kernels", format!("{needed} {what}"), format!("{offered}"), REQUEST));
         }
     }
-    let plan = plan::choose(device, None, None)?;
-    let grid = plan.grid(device, None, None, config);
-    let layout = Layout::new(config, environment, &grid, Options::default())?;
+    let (plan, grid, layout) = Layout::planned(device, config, environment, Options::default())?;
     layout.check_memory(&offered, grid.medium()).map_err(|error| match error {
         Error::Limit { what, needed, offered, remedy } => limit(&what, needed, offered, &format!("{remedy}, or {REQUEST}")),
         other => other,

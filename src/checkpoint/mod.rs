@@ -235,9 +235,9 @@ impl Snapshot {
             let first = Self::file_name(0);
             return Err(Error::Checkpoint(format!("{}: there is no {first} in this directory", directory.display())));
         }
-        let missing = snapshots.len() as u64;
+        let missing = snapshots.len() as u32;
         if let Some(beyond) = agents_in(directory).filter(|&agent| agent > missing).min() {
-            let [missing, beyond] = [missing, beyond].map(|agent| format!("agent-{agent:04}.safetensors"));
+            let [missing, beyond] = [missing, beyond].map(Self::file_name);
             let shown = directory.display();
             return Err(Error::Checkpoint(format!(
                 "{shown}: {missing} is missing, but {beyond} is there: bring back the one, or remove the other"
@@ -303,7 +303,7 @@ impl Snapshot {
 }
 
 /// The numbers of the agents that have a file in `directory`.
-fn agents_in(directory: &Path) -> impl Iterator<Item = u64> {
+fn agents_in(directory: &Path) -> impl Iterator<Item = u32> {
     let names = std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.file_name());
     names.filter_map(|name| name.to_str()?.strip_prefix("agent-")?.strip_suffix(".safetensors")?.parse().ok())
 }

@@ -1,8 +1,8 @@
 //! Networks of any shape with random parameters, for the tests of the layers' kernels.
 
+use super::Grid;
 use super::harness::{Contents, Numbers, Place, wide};
 use crate::network::{Activations, Allocator, Builder, Gradients, Layer, Network, Role, vec4s};
-use crate::pipelines::Pipelines;
 use crate::program::{Matrix, Operation};
 
 /// A layer to build: units, action dimensions that enter beside its inputs, whether it is normalised.
@@ -123,8 +123,8 @@ impl Fixture {
         }
     }
 
-    pub fn builder<'a>(&'a self, pipelines: &'a Pipelines) -> Builder<'a> {
-        Builder { network: &self.network, grid: pipelines, target_offset: self.contents.sizes.target_offset, verdict: None }
+    pub fn builder<'a>(&'a self, grid: &'a Grid) -> Builder<'a> {
+        Builder { network: &self.network, grid, target_offset: self.contents.sizes.target_offset, verdict: None }
     }
 
     /// Half range and centre of each action.

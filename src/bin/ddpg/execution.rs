@@ -54,18 +54,13 @@ impl Execution {
         let mut options = Options::default();
         options.plan = Plan::ALL.into_iter().find(|plan| Some(plan.name()) == self.plan.as_deref());
         options.tile = Tile::ALL.into_iter().find(|tile| Some(tile.name()) == self.tile.as_deref());
-        let mut dealing = Dealing::default();
-        let given = [
-            (self.invocations, &mut dealing.invocations),
-            (self.chained, &mut dealing.chained),
-            (self.banded_agents, &mut dealing.banded_agents),
-        ];
-        let mut is_given = false;
-        for (value, place) in given {
-            is_given |= value.is_some();
-            *place = value.unwrap_or(*place);
+        if self.invocations.or(self.chained).or(self.banded_agents).is_some() {
+            let mut dealing = Dealing::default();
+            dealing.invocations = self.invocations.unwrap_or(dealing.invocations);
+            dealing.chained = self.chained.unwrap_or(dealing.chained);
+            dealing.banded_agents = self.banded_agents.unwrap_or(dealing.banded_agents);
+            options.dealing = Some(dealing);
         }
-        options.dealing = is_given.then_some(dealing);
         options
     }
 }
