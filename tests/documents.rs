@@ -54,8 +54,15 @@ fn is_name(name: &str) -> bool {
     plain && name.contains('_') && !name.starts_with('_') && !name.starts_with("tf_") && !name.starts_with("gym_")
 }
 
-const DOCUMENTS: [&str; 6] =
-    ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/from-the-seed-to-the-shader.md", "docs/embedding.md", "benches/README.md"];
+const DOCUMENTS: [&str; 7] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "docs/embedding.md",
+    "docs/from-the-seed-to-the-shader.md",
+    "docs/what-makes-it-fast.md",
+    "benches/README.md",
+];
 
 /// The library's modules that only tests have, by their declarations in `text`.
 fn modules_of_tests(text: &str) -> BTreeSet<String> {
