@@ -3,7 +3,7 @@
 //! drivers (`layered_in_bands`).
 
 use crate::kernels::{Grid, Kernel};
-use crate::program::{Matrix, NOWHERE, Operation, Step, flag};
+use crate::operation::{Matrix, NOWHERE, Operation, Step, flag};
 use std::ops::Range;
 
 /// Operations that run one after the other: one that may be spread over many workgroups, or a chain that a workgroup takes

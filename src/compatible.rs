@@ -1,10 +1,13 @@
 //! The learn program of COPDAC-Q (Silver et al. 2014, equations 19–22): `shaders/compatible.wgsl`.
 
+use crate::allocator::{Allocator, vec4s};
 use crate::config::{Config, Statistics};
 use crate::ddpg::{Networks, Update, sample};
 use crate::kernels::{Grid, Kernel};
-use crate::network::{Activations, Allocator, Builder, Gradients, Mode, Network, Pass, vec4s};
-use crate::program::{Access, Matrix, NOWHERE, Operation, Step, Steps, flag};
+use crate::network::Network;
+use crate::operation::{Access, Matrix, Operation, Step, flag};
+use crate::passes::{Activations, Builder, Gradients, Mode, Pass};
+use crate::program::Steps;
 
 /// Lays out the activations of an update and writes its steps. The critic reads no action: its hidden layers are the
 /// basis φ(s), its last layer is v. The compatible parameters w lie in the target actor's place.
@@ -97,26 +100,20 @@ fn derivative_along_w(
         let operation = Operation {
             kind: if last { Kernel::TangentTanh } else { Kernel::TangentRectified } as u32,
             flags: flag::MINIBATCH_ROWS,
-            units: deal.units,
-            strip: deal.strip,
-            split: deal.split,
             rows: input.rows,
             inner: layer.inner(),
             columns,
-            input: input.offset,
-            input_stride: input.stride,
             weights: layer.weights,
             weights_stride: columns,
             bias: layer.bias,
-            output: output.offset,
-            output_stride: output.stride,
-            forward: forward.offset,
-            forward_stride: forward.stride,
             norm: actor.bounds,
-            extra: before.map_or(NOWHERE, |matrix| matrix.offset),
-            extra_stride: before.map_or(0, |matrix| matrix.stride),
             ..Default::default()
-        };
+        }
+        .dealt(deal)
+        .with_input(input)
+        .with_output(output)
+        .with_forward(forward)
+        .with_extra(before);
         let range = layer.weights..layer.bias + columns;
         let mut reads = vec![
             input.access(),
@@ -148,20 +145,15 @@ fn difference(
             flags: flag::MINIBATCH_ROWS,
             rows: action.rows,
             columns: action_columns,
-            input: critic.output.offset,
-            input_stride: critic.output.stride,
-            forward: next.output.offset,
-            forward_stride: next.output.stride,
-            normalised: action.offset,
-            normalised_stride: action.stride,
-            extra: policy.offset,
-            extra_stride: policy.stride,
             norm: bounds,
             statistics: rewards.offset,
-            output: d_value.offset,
-            output_stride: d_value.stride,
             ..Default::default()
-        },
+        }
+        .with_input(critic.output)
+        .with_output(d_value)
+        .with_forward(next.output)
+        .with_normalised(action)
+        .with_extra(policy),
         reads: vec![critic.output.access(), next.output.access(), action.access(), policy.access(), rewards.access(), Access::Agent],
         writes: vec![policy.access(), rewards.access(), d_value.access(), Access::Agent],
     }

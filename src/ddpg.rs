@@ -1,9 +1,12 @@
 //! The learn program: one DDPG update (Lillicrap et al. 2016, Algorithm 1), written in the order of the paper.
 
+use crate::allocator::{Allocator, vec4s};
 use crate::config::{Algorithm, Config, Minibatch};
 use crate::kernels::{Grid, Kernel};
-use crate::network::{Activations, Allocator, Builder, Gradients, Mode, Network, Pass, vec4s};
-use crate::program::{Access, Matrix, NOWHERE, Operation, Step, Steps, flag};
+use crate::network::Network;
+use crate::operation::{Access, Matrix, NOWHERE, Operation, Step, flag};
+use crate::passes::{Activations, Builder, Gradients, Mode, Pass};
+use crate::program::Steps;
 
 /// Both networks' places in an agent's parameters: the online networks and the bounds, then the same for the targets.
 #[derive(Debug, Clone, PartialEq)]
@@ -216,17 +219,13 @@ pub(crate) fn sample(
             },
             units: observation.rows.div_ceil(grid.workgroup_size),
             rows: observation.rows,
-            output: observation.offset,
-            output_stride: observation.stride,
-            forward: next_observation.offset,
-            forward_stride: next_observation.stride,
-            normalised: action.offset,
-            normalised_stride: action.stride,
             statistics: rewards.offset,
-            extra: policy_observation.map_or(NOWHERE, |matrix| matrix.offset),
-            extra_stride: policy_observation.map_or(0, |matrix| matrix.stride),
             ..Default::default()
-        },
+        }
+        .with_output(observation)
+        .with_forward(next_observation)
+        .with_normalised(action)
+        .with_extra(policy_observation),
         reads: vec![Access::Agent],
         writes,
     }
@@ -239,15 +238,12 @@ fn temporal_difference(config: &Config, value: Matrix, target_value: Matrix, rew
             units: 1,
             flags: flag::MINIBATCH_ROWS | if config.algorithm.has_targets() { 0 } else { flag::DELTA_RULE },
             rows: value.rows,
-            input: value.offset,
-            input_stride: value.stride,
-            forward: target_value.offset,
-            forward_stride: target_value.stride,
             statistics: rewards.offset,
-            output: d_value.offset,
-            output_stride: d_value.stride,
             ..Default::default()
-        },
+        }
+        .with_input(value)
+        .with_output(d_value)
+        .with_forward(target_value),
         reads: vec![value.access(), target_value.access(), rewards.access(), Access::Agent],
         writes: vec![rewards.access(), d_value.access(), Access::Agent],
     }
@@ -299,12 +295,11 @@ fn critic_loss(value: Matrix, rewards: Matrix, verdict: Matrix) -> Step {
             units: 1,
             flags: flag::MINIBATCH_ROWS | flag::WITH_VERDICT,
             rows: value.rows,
-            input: value.offset,
-            input_stride: value.stride,
             statistics: rewards.offset,
             extra: verdict.offset,
             ..Default::default()
-        },
+        }
+        .with_input(value),
         reads: vec![value.access(), rewards.access(), verdict.access()],
         writes: vec![Access::Measurements],
     }
@@ -316,10 +311,9 @@ fn followed_action(grid: &Grid, action: Matrix) -> Step {
             kind: Kernel::FollowedAction as u32,
             units: action.rows.div_ceil(grid.workgroup_size),
             rows: action.rows,
-            output: action.offset,
-            output_stride: action.stride,
             ..Default::default()
-        },
+        }
+        .with_output(action),
         reads: vec![Access::Agent],
         writes: vec![action.access()],
     }
@@ -333,15 +327,12 @@ fn policy_objective(value: Matrix, action: Matrix, bounds: u32, d_value: Matrix)
             flags: flag::MINIBATCH_ROWS,
             rows: value.rows,
             columns: action.columns,
-            input: value.offset,
-            input_stride: value.stride,
-            forward: action.offset,
-            forward_stride: action.stride,
             norm: bounds,
-            output: d_value.offset,
-            output_stride: d_value.stride,
             ..Default::default()
-        },
+        }
+        .with_input(value)
+        .with_output(d_value)
+        .with_forward(action),
         reads: vec![value.access(), action.access(), Access::Agent],
         writes: vec![d_value.access(), Access::Agent],
     }

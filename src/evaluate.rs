@@ -1,11 +1,11 @@
 //! Deterministic evaluation: many episodes at once, without noise, on environments and starting states of its own.
 
+use crate::allocator::Allocator;
 use crate::buffer::{read_blocking, storage};
 use crate::error::{Error, Result};
 use crate::fault::guarded;
 use crate::layout::environment_stride;
 use crate::memory::{AgentState, Memory, RoleBuffers, Sizes};
-use crate::network::Allocator;
 use crate::pending::Pending;
 use crate::population::Population;
 use crate::program::Program;

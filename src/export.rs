@@ -1,8 +1,9 @@
 //! A trained policy as WGSL of its own, to paste into somebody else's shader.
 
+use crate::allocator::vec4s;
 use crate::ddpg::Networks;
 use crate::error::{Error, Result};
-use crate::network::{Layer, vec4s};
+use crate::network::Layer;
 use crate::pending::Pending;
 use crate::population::Population;
 use crate::shader::{check_exported, hyperbolic_tangent};

@@ -129,7 +129,7 @@ impl Population {
         };
         let observations = buffer("host observations", self.environment.observation_size)?;
         let actions = buffer("host actions", self.environment.action_size())?;
-        let transfer = |columns: u32, inside: crate::program::Matrix| Transfer {
+        let transfer = |columns: u32, inside: crate::operation::Matrix| Transfer {
             rows: environments,
             columns,
             stride: columns,

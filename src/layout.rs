@@ -1,6 +1,7 @@
 //! Where everything of a population lies and how large it is: all that can be known of it, and refused, before anything is
 //! compiled or allocated.
 
+use crate::allocator::{Allocator, MOST_VEC4S};
 use crate::buffer::most_bytes;
 use crate::compatible;
 use crate::config::{Algorithm, Config, Optimizer};
@@ -9,10 +10,10 @@ use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::kernels::{Grid, Kernel};
 use crate::memory::{AgentState, Sizes, option};
-use crate::network::{Allocator, MOST_VEC4S};
+use crate::operation::{Access, Operation, Step, check_operations};
 use crate::plan::{self, Plan};
 use crate::population::Options;
-use crate::program::{Access, Operation, Program, Step, Steps, check_operations, check_workgroups};
+use crate::program::{Program, Steps, check_workgroups};
 use crate::rollout::Rollout;
 use crate::transfer;
 use crate::vectors::Medium;

@@ -51,6 +51,7 @@
 // in a browser wgpu's objects stay on their thread, and what holds them with them
 #![cfg_attr(target_family = "wasm", allow(clippy::arc_with_non_send_sync))]
 
+mod allocator;
 mod bands;
 mod buffer;
 #[cfg(feature = "checkpoint")]
@@ -72,17 +73,21 @@ mod gpu;
 pub mod guide;
 mod host;
 mod hyper_parameters;
+mod initialization;
 pub mod kernels;
 mod layout;
 mod measure;
 mod memory;
 mod network;
+mod operation;
 mod pacing;
+mod passes;
 mod pending;
 mod pipelines;
 mod plan;
 mod policy;
 mod population;
+mod presets;
 mod profile;
 mod program;
 mod random;
@@ -104,7 +109,7 @@ mod vectors;
 #[cfg(feature = "checkpoint")]
 pub use checkpoint::Snapshot;
 pub use config::{
-    Algorithm, BatchNorm, Config, Exploration, Initialization, Minibatch, NoiseSchedule, Optimizer, Preset, Statistics, TargetUpdate,
+    Algorithm, BatchNorm, Config, Exploration, Initialization, Minibatch, NoiseSchedule, Optimizer, Statistics, TargetUpdate,
 };
 pub use environment::Environment;
 pub use error::{Error, Result};
@@ -120,6 +125,7 @@ pub use pending::Pending;
 pub use plan::Plan;
 pub use policy::{Inference, Policy, Rows};
 pub use population::{Options, Population};
+pub use presets::Preset;
 pub use profile::DispatchTime;
 pub use random::{Philox, philox};
 pub use render::Renderer;

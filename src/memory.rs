@@ -3,8 +3,8 @@
 use crate::buffer::filled;
 use crate::dispatch_table::{DispatchEntry, dispatch_table, entry_binding};
 use crate::error::Result;
+use crate::operation::{MOST_OPERATIONS, Operation, check_operations};
 use crate::pipelines::Pipelines;
-use crate::program::{MOST_OPERATIONS, Operation, check_operations};
 use crate::vectors::Vectors;
 use bytemuck::{Pod, Zeroable};
 

@@ -1,5 +1,6 @@
 //! A trained policy at work where the data is: from the caller's observations to the caller's actions, on the device.
 
+use crate::allocator::{Allocator, MOST_VEC4S, vec4s};
 use crate::buffer::{most_bytes, storage};
 use crate::ddpg::Networks;
 use crate::error::{Error, Result};
@@ -7,10 +8,11 @@ use crate::fault::guarded;
 use crate::hyper_parameters::RawHyperParameters;
 use crate::kernels::Grid;
 use crate::memory::{AgentState, Memory, RoleBuffers, Sizes};
-use crate::network::{Activations, Allocator, Builder, MOST_VEC4S, Mode, Pass, vec4s};
+use crate::operation::Matrix;
+use crate::passes::{Activations, Builder, Mode, Pass};
 use crate::pipelines::Pipelines;
 use crate::population::Population;
-use crate::program::{Matrix, Program, Steps};
+use crate::program::{Program, Steps};
 use crate::transfer::{IN, Move, Mover, OUT, ROWS as TRANSFER_ROWS, Transfer};
 use crate::vectors::{Content, Vectors};
 use bytemuck::Zeroable;

@@ -2,8 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::kernels::{Kernel, Kinds};
+use crate::operation::Operation;
 use crate::population::Population;
-use crate::program::{Operation, Program};
+use crate::program::Program;
 use crate::stopwatch::{Clock, Stopwatch};
 
 /// How long one dispatch takes when it is repeated on its own.

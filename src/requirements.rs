@@ -5,8 +5,8 @@ use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::kernels::{Grid, Tile};
 use crate::layout::Layout;
+use crate::operation::{MOST_OPERATIONS, Operation};
 use crate::population::Options;
-use crate::program::{MOST_OPERATIONS, Operation};
 
 /// The features without which nothing works: none.
 ///

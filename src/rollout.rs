@@ -1,9 +1,11 @@
 //! The rollout program: the actor without learning, then one step of every environment.
 
+use crate::allocator::{Allocator, vec4s};
 use crate::ddpg::Networks;
 use crate::kernels::{Grid, Kernel};
-use crate::network::{Activations, Allocator, Builder, Mode, Pass, vec4s};
-use crate::program::{Access, Matrix, Operation, Step, Steps, flag};
+use crate::operation::{Access, Matrix, Operation, Step, flag};
+use crate::passes::{Activations, Builder, Mode, Pass};
+use crate::program::Steps;
 
 /// Where a rollout keeps its numbers, and its steps.
 #[derive(Debug, Clone)]
@@ -34,14 +36,12 @@ impl Rollout {
             flags: if evaluation.is_some() { flag::EVALUATION } else { 0 },
             rows: environments,
             columns: action.columns,
-            input: action.offset,
-            input_stride: action.stride,
-            output: observation.offset,
-            output_stride: observation.stride,
             norm: networks.bounds,
             extra: evaluation.unwrap_or_default(),
             ..Default::default()
-        };
+        }
+        .with_input(action)
+        .with_output(observation);
         steps.push(Step {
             operation: Operation { kind: Kernel::StepEnvironments as u32, ..operation },
             reads: vec![action.access(), observation.access(), Access::Agent],

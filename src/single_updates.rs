@@ -5,8 +5,8 @@ use crate::buffer::{Source, read_blocking};
 use crate::kernels::harness::{assert_close, default_limits, differences, wide};
 use crate::memory::AgentState;
 use crate::network::Network;
+use crate::operation::Matrix;
 use crate::population::{Options, Population};
-use crate::program::Matrix;
 use crate::{Algorithm, Config, Environment, Exploration, HyperParameters, Minibatch, Preset, Tile};
 use rand::RngExt;
 

@@ -5,8 +5,9 @@
 use crate::error::Result;
 use crate::fault::guarded;
 use crate::kernels::{Kernel, Kinds};
+use crate::operation::{Operation, flag};
 use crate::pipelines::Pipelines;
-use crate::program::{Dispatch, Operation, flag};
+use crate::program::Dispatch;
 use crate::shader;
 #[cfg(not(target_family = "wasm"))]
 use std::num::NonZero;

@@ -5,9 +5,9 @@ use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::hyper_parameters::HyperParameters;
 use crate::kernels::{Dealing, Tile};
+use crate::operation::Operation;
 use crate::plan::Plan;
 use crate::population::{Options, Population, operations_of};
-use crate::program::Operation;
 use crate::trainer::Trainer;
 use std::time::{Duration, Instant};
 

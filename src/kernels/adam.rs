@@ -48,7 +48,7 @@ mod tests {
     use crate::kernels::{dense_backward_parameters, soft_update};
     use crate::memory::AgentState;
     use crate::network::Role;
-    use crate::program::Step;
+    use crate::operation::Step;
 
     /// Settings that differ from agent to agent, and between actor and critic.
     fn settings(fixture: &mut Fixture) {
@@ -183,7 +183,7 @@ mod tests {
     fn a_thousand_steps_in_one_submission_keep_up_with_float64() {
         // the bias corrections advance on the device too: a TD step first, as in training
         use crate::kernels::Kernel;
-        use crate::program::{Access, Operation};
+        use crate::operation::{Access, Operation};
         for rig in rigs(&Environment::pendulum_v1()) {
             let mut fixture = Fixture::new(&Shape::dense(Role::Critic, 1, 4, &[(4, 0, false)]));
             settings(&mut fixture);

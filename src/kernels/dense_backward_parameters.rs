@@ -27,12 +27,13 @@ pub fn reference(input: &[f64], d_output: &[f64], rows: usize) -> Gradients {
 mod tests {
     use super::*;
     use crate::Environment;
+    use crate::allocator::vec4s;
     use crate::kernels::fixture::{AGENTS, Fixture, Shape, forward, input, shapes};
     use crate::kernels::harness::{Numbers, Place, assert_close, differences, learning, rigs, sum_tolerance, wide};
     use crate::kernels::{Kernel, dense_backward_input, dense_forward};
     use crate::memory::option;
-    use crate::network::{Role, vec4s};
-    use crate::program::flag;
+    use crate::network::Role;
+    use crate::operation::flag;
 
     /// A fixture that records gradients and has taken one update, so that Adam's corrections are 1 - beta.
     fn recording(shape: &Shape) -> Fixture {

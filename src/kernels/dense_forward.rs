@@ -53,8 +53,9 @@ mod tests {
     use crate::kernels::Kernel;
     use crate::kernels::fixture::{AGENTS, Fixture, Shape, input, output, shapes};
     use crate::kernels::harness::{Place, Rig, assert_close, learning, rigs, sum_tolerance};
-    use crate::network::{Mode, Pass, Role};
-    use crate::program::{Operation, Step, flag};
+    use crate::network::Role;
+    use crate::operation::{Operation, Step, flag};
+    use crate::passes::{Mode, Pass};
 
     fn rows_of(layers: usize, index: usize) -> String {
         if index + 1 == layers { "output".into() } else { format!("layer{}", index + 1) }

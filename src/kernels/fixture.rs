@@ -2,8 +2,10 @@
 
 use super::Grid;
 use super::harness::{Contents, Numbers, Place, wide};
-use crate::network::{Activations, Allocator, Builder, Gradients, Layer, Network, Role, vec4s};
-use crate::program::{Matrix, Operation};
+use crate::allocator::{Allocator, vec4s};
+use crate::network::{Layer, Network, Role};
+use crate::operation::{Matrix, Operation};
+use crate::passes::{Activations, Builder, Gradients};
 
 /// A layer to build: units, action dimensions that enter beside its inputs, whether it is normalised.
 pub(crate) type LayerShape = (u32, u32, bool);

@@ -1,20 +1,25 @@
-//! What the kernels' tests share: devices opened once, a population's memory with given contents, operations run through
+//! What the kernels' tests share: pipelines compiled once, a population's memory with given contents, operations run through
 //! the pipelines that train, and a comparison that no NaN passes.
 //!
 //! Memory that a test does not fill holds [`CANARY`], NaN, so that whatever reads outside its matrices shows; and
 //! [`Contents::run`] refuses any change outside what the steps declare that they write.
 
+use crate::Environment;
+use crate::allocator::vec4s;
 use crate::buffer::{Source, filled, read_blocking};
 use crate::config::{Config, Statistics};
 use crate::gpu::Gpu;
 use crate::hyper_parameters::HyperParameters;
+use crate::kernels::devices::lane;
+pub(crate) use crate::kernels::devices::{all_limits, default_limits};
 use crate::kernels::{Grid, Tile};
 use crate::memory::{AgentState, Memory, RoleBuffers, Sizes};
+use crate::operation::{Access, Operation, Step};
+use crate::passes::{Mode, Pass};
 use crate::pipelines::Pipelines;
-use crate::program::{Access, Operation, Step, Steps};
+use crate::program::Steps;
 use crate::random::Philox;
 use crate::vectors::{Content, Vectors};
-use crate::{Environment, network};
 use bytemuck::{Pod, Zeroable};
 use rand::RngExt;
 use std::collections::HashMap;
@@ -28,18 +33,6 @@ pub(crate) const ROWS: [u32; 6] = [1, 3, 8, 31, 64, 65];
 
 /// Widths: one, a vec4 and its neighbours, whole tiles and their neighbours.
 pub(crate) const WIDTHS: [u32; 8] = [1, 3, 4, 5, 63, 64, 65, 257];
-
-/// A device with WebGPU's default limits and no optional feature, opened once a process.
-pub(crate) fn default_limits() -> &'static Gpu {
-    static GPU: OnceLock<Gpu> = OnceLock::new();
-    GPU.get_or_init(|| Gpu::open_with_limits_blocking(None, wgpu::Limits::default()).unwrap_or_else(|error| panic!("{error}")))
-}
-
-/// A device with all that the adapter offers, opened once a process.
-pub(crate) fn all_limits() -> &'static Gpu {
-    static GPU: OnceLock<Gpu> = OnceLock::new();
-    GPU.get_or_init(|| Gpu::open_blocking(None).unwrap_or_else(|error| panic!("{error}")))
-}
 
 /// A device and the kernels compiled for it with one tile.
 #[derive(Debug, Clone)]
@@ -67,11 +60,11 @@ pub(crate) fn rig(environment: &Environment) -> Rig {
 }
 
 fn compiled(name: &'static str, gpu: &'static Gpu, environment: &Environment, tile: Tile) -> Rig {
-    type Cache = Mutex<HashMap<(&'static str, String), Arc<OnceLock<Arc<Pipelines>>>>>;
+    type Cache = Mutex<HashMap<(&'static str, String, usize), Arc<OnceLock<Arc<Pipelines>>>>>;
     static CACHE: OnceLock<Cache> = OnceLock::new();
     let cell = {
         let mut cache = CACHE.get_or_init(Default::default).lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(cache.entry((name, environment.name.to_string())).or_default())
+        Arc::clone(cache.entry((name, environment.name.to_string(), lane())).or_default())
     };
     let pipelines = cell.get_or_init(|| {
         let agents = if name.ends_with("many agents") { 1024 } else { 1 };
@@ -247,12 +240,12 @@ impl Place {
 
     /// A vector: a matrix of one row.
     pub fn vector(offset: u32, columns: u32) -> Self {
-        Self { offset, stride: network::vec4s(columns), columns }
+        Self { offset, stride: vec4s(columns), columns }
     }
 
     fn row(self, row: usize) -> (usize, usize) {
         let start = 4 * (self.offset as usize + row * self.stride as usize);
-        (start, 4 * network::vec4s(self.columns) as usize)
+        (start, 4 * vec4s(self.columns) as usize)
     }
 
     /// Writes `values` row by row, each row padded with zeros to whole vec4s.
@@ -349,9 +342,9 @@ pub(crate) fn step(operation: Operation, reads: Vec<Access>, writes: Vec<Access>
 }
 
 /// A pass that learns from the minibatch's statistics and leaves the running ones alone.
-pub(crate) fn learning(flags: u32) -> network::Pass {
-    let mode = network::Mode::Learning { statistics: Statistics::Batch, update_running: false };
-    network::Pass { parameters: 0, mode, flags }
+pub(crate) fn learning(flags: u32) -> Pass {
+    let mode = Mode::Learning { statistics: Statistics::Batch, update_running: false };
+    Pass { parameters: 0, mode, flags }
 }
 
 #[test]

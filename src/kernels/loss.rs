@@ -48,12 +48,12 @@ pub fn reference_saturated(action: &[f64], scale: &[f64], centre: &[f64]) -> f64
 mod tests {
     use super::*;
     use crate::Environment;
+    use crate::allocator::{Allocator, vec4s};
     use crate::config::TargetUpdate;
     use crate::kernels::Kernel;
     use crate::kernels::harness::{Contents, Numbers, Place, ROWS, Rig, assert_close, differences, rigs, step, wide};
     use crate::memory::AgentState;
-    use crate::network::{Allocator, vec4s};
-    use crate::program::{Access, Matrix, Operation, Step, flag};
+    use crate::operation::{Access, Matrix, Operation, Step, flag};
 
     const AGENTS: u32 = 3;
 

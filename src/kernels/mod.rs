@@ -8,6 +8,8 @@ pub mod batch_norm;
 pub mod dense_backward_input;
 pub mod dense_backward_parameters;
 pub mod dense_forward;
+#[cfg(test)]
+mod devices;
 pub mod exploration;
 #[cfg(test)]
 mod fixture;
@@ -30,6 +32,6 @@ mod tile;
 pub(crate) mod world;
 
 pub use grid::Dealing;
-pub(crate) use grid::Grid;
+pub(crate) use grid::{Deal, Grid};
 pub(crate) use kinds::{Kernel, Kinds};
 pub use tile::Tile;

@@ -10,10 +10,10 @@ pub fn reference(online: &[f64], target: &[f64], blend: f64) -> Vec<f64> {
 mod tests {
     use super::*;
     use crate::Environment;
+    use crate::allocator::vec4s;
     use crate::kernels::Kernel;
     use crate::kernels::harness::{Contents, Numbers, Place, assert_close, rigs, step, wide};
-    use crate::network::vec4s;
-    use crate::program::{Access, Operation};
+    use crate::operation::{Access, Operation};
 
     #[test]
     fn a_sweep_blends_its_range_and_is_exact_at_both_ends() {

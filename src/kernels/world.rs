@@ -1,16 +1,16 @@
 //! Environments of several agents on the device, for the tests of rollouts, exploration and replay.
 
 use super::harness::{Contents, Place, Rig};
+use crate::allocator::{Allocator, vec4s};
 use crate::config::Config;
 use crate::ddpg::{Networks, Update};
 use crate::environment::Environment;
 use crate::kernels::Kernel;
 use crate::kernels::philox::{purpose, reference_uniform};
 use crate::layout;
-use crate::network::{Allocator, vec4s};
+use crate::operation::Step;
 use crate::philox;
 use crate::population::Options;
-use crate::program::Step;
 use crate::rollout::Rollout;
 
 /// One transition of a ring, as it lies there.

@@ -7,8 +7,9 @@ use crate::kernels::dense_forward::{self, Activation, reference_activation};
 use crate::kernels::fixture::{AGENTS, Fixture, Shape, forward, input, normalised, output, shapes};
 use crate::kernels::harness::{Numbers, Place, Rig, assert_close, differences, learning, rigs, sum_tolerance, wide};
 use crate::memory::option;
-use crate::network::{Mode, Pass, Role};
-use crate::program::{Operation, Step, flag};
+use crate::network::Role;
+use crate::operation::{Operation, Step, flag};
+use crate::passes::{Mode, Pass};
 
 /// As in the fixture's sizes, rounded as the shader sees it.
 const EPSILON: f64 = 1e-5_f32 as f64;

@@ -5,7 +5,7 @@ use crate::kernels::fixture::{AGENTS, Fixture, Shape, forward, input, output, sh
 use crate::kernels::harness::{Numbers, Place, assert_close, differences, learning, rigs, sum_tolerance, wide};
 use crate::kernels::{Kernel, batch_norm};
 use crate::network::Role;
-use crate::program::flag;
+use crate::operation::flag;
 
 /// Rectified activations: half of them exactly zero.
 fn rectified(numbers: &mut Numbers, count: u32) -> Vec<f32> {

@@ -1,10 +1,10 @@
 //! Every pipeline that this crate and its program have a device compile.
 
+use crate::allocator::Allocator;
 use crate::config::{BatchNorm, Config};
 use crate::ddpg::{Networks, Update};
 use crate::environment::Environment;
 use crate::kernels::{Grid, Kernel, Kinds, Tile};
-use crate::network::Allocator;
 use crate::rollout::Rollout;
 use crate::shader::{self, capabilities};
 use crate::specialised;

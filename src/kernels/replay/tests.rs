@@ -86,11 +86,11 @@ fn minibatches_hold_the_drawn_transitions_and_small_rings_give_each_once() {
                 assert_eq!(world.contents.states[agent as usize].rows, taken);
                 let seed = world.contents.hyper_parameters[agent as usize].seed;
                 let update = &world.update;
-                let place = |matrix: crate::program::Matrix, columns| Place::new(matrix.offset, matrix.stride, columns);
+                let place = |matrix: crate::operation::Matrix, columns| Place::new(matrix.offset, matrix.stride, columns);
                 let observation = place(update.observation, 5);
                 let (next, action, rewards) = (place(update.next_observation, 5), place(update.action, actions), place(update.rewards, 4));
                 let operation = update.steps.0[0].operation;
-                let copy = (operation.extra != crate::program::NOWHERE).then(|| Place::new(operation.extra, operation.extra_stride, 5));
+                let copy = (operation.extra != crate::operation::NOWHERE).then(|| Place::new(operation.extra, operation.extra_stride, 5));
                 assert_eq!(copy.is_some(), action_layer == 1);
                 for row in 0..taken {
                     let words = philox([10 + agent, row, purpose::SAMPLE, 0], [seed as u32, (seed >> 32) as u32]);
