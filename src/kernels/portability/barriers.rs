@@ -74,6 +74,32 @@ fn behind(events: &[Event], at: usize) -> Barrier {
     memory
 }
 
+/// What is waited for between two events in any case: not in a loop that ends before the second, which may not run at all.
+fn between(events: &[Event], first: usize, second: usize) -> Barrier {
+    let mut loops = vec![Barrier::empty()];
+    for event in &events[first..second] {
+        match event {
+            Event::LoopBegins => loops.push(Barrier::empty()),
+            Event::LoopEnds => {
+                loops.pop();
+                // the loop that the first event is in ends too
+                if loops.is_empty() {
+                    loops.push(Barrier::empty());
+                }
+            }
+            Event::Waits(more) => loops.last_mut().into_iter().for_each(|memory| *memory |= *more),
+            Event::Calls(_) => {}
+        }
+    }
+    loops.into_iter().fold(Barrier::empty(), |all, memory| all | memory)
+}
+
+/// All that an agent's memory and sums are in.
+fn memory(tile: Tile) -> Barrier {
+    let textures = if tile.medium() == Medium::Texture { Barrier::TEXTURE } else { Barrier::empty() };
+    Barrier::WORK_GROUP | Barrier::STORAGE | textures
+}
+
 /// Events that call a function of this name, or a copy of it of one kind.
 fn calls(events: &[Event], function: &str) -> Vec<usize> {
     let is = |event: &Event| matches!(event, Event::Calls(name) if name.trim_start_matches(function).starts_with('_') || name == function);
@@ -90,10 +116,7 @@ fn module(tile: Tile) -> Module {
 fn levels_and_rounds_of_bands_end_with_barriers() {
     for tile in Tile::ALL {
         let module = module(tile);
-        let mut needed = Barrier::WORK_GROUP | Barrier::STORAGE;
-        if tile.medium() == Medium::Texture {
-            needed |= Barrier::TEXTURE;
-        }
+        let needed = memory(tile);
         for name in ["layered_or_chained", "layered_in_bands", "run"] {
             let events = events(&module, name);
             let executes = calls(&events, "execute");
@@ -108,6 +131,30 @@ fn levels_and_rounds_of_bands_end_with_barriers() {
     }
     let events = events(&module(Tile::Small), "layered_or_banded");
     band_meets("layered_or_banded", &events);
+}
+
+#[test]
+fn what_other_invocations_wrote_is_waited_for() {
+    for tile in Tile::ALL {
+        let module = module(tile);
+        // a strip's products are in memory before its columns are normalised
+        let layers = [
+            ("dense_forward_normalised", "product", "normalise_columns"),
+            ("dense_backward_input_normalised", "backward_tile", "normalise_columns_backward"),
+        ];
+        for (name, writes, reads) in layers {
+            let events = events(&module, name);
+            let (last, first) = (calls(&events, writes).pop(), calls(&events, reads).first().copied());
+            let (Some(last), Some(first)) = (last, first) else { panic!("{tile:?}, {name}: {events:?}") };
+            let between = between(&events, last, first);
+            let needed = memory(tile);
+            assert!(between.contains(needed), "{tile:?}, {name}: {between:?} between the products and their normalisation, not {needed:?}");
+        }
+        // the chunks' sums meet, are added in groups, and the groups' meet
+        let sums = [Event::Waits(Barrier::WORK_GROUP), Event::LoopBegins, Event::LoopEnds];
+        let own: Vec<Event> = events(&module, "add_chunks").into_iter().filter(|event| !matches!(event, Event::Calls(_))).collect();
+        assert_eq!(own, [&sums[..], &sums].concat(), "{tile:?}");
+    }
 }
 
 /// What a round has begun meets before it is finished, and is finished before the next round begins.
