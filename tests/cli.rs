@@ -6,7 +6,8 @@ use safetensors_header::{Parts, join, split};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// A run of a few seconds.
 const SHORT: &[&str] = &[
@@ -38,6 +39,16 @@ fn ddpg(directory: &Path, arguments: &[&str]) -> Output {
 
 fn train(directory: &Path, arguments: &[&str]) -> Output {
     ddpg(directory, &[&["train"], SHORT, arguments].concat())
+}
+
+/// Waits for what another process does.
+#[track_caller]
+fn wait_until(holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < deadline, "it has not come in a minute");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 fn stdout(output: &Output) -> String {
@@ -430,7 +441,6 @@ fn an_agent_that_meets_infinity_stops_with_its_last_good_parameters() {
 #[cfg(unix)]
 #[test]
 fn a_closed_pipe_and_an_interrupt_are_not_accidents() {
-    use std::process::Stdio;
     let directory = scratch();
     let start = |arguments: &[&str], out: Stdio| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ddpg"));
@@ -453,13 +463,10 @@ fn a_closed_pipe_and_an_interrupt_are_not_accidents() {
     let long = [&["train"], SHORT, &["--steps", "100000000", "--eval-every", "400", "--out", "run"]].concat();
     let training = start(&long, Stdio::null());
     let saved = directory.path().join("run/agent-0000.safetensors");
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while !saved.exists() && std::time::Instant::now() < deadline {
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    wait_until(|| saved.exists());
     // it does not end with what only watches it
     fs::rename(directory.path().join("run/tensorboard"), directory.path().join("moved")).expect("moved");
-    std::thread::sleep(std::time::Duration::from_secs(1));
+    std::thread::sleep(Duration::from_secs(1));
     let interrupt = Command::new("kill").args(["-INT", &training.id().to_string()]).status().expect("kill runs");
     assert!(interrupt.success());
     let training = training.wait_with_output().expect("it ends");
@@ -477,11 +484,29 @@ fn a_closed_pipe_and_an_interrupt_are_not_accidents() {
     assert_eq!(now, summary["updates"].as_u64().expect("a number") + 10);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_that_is_ignored_stays_so() {
+    let directory = scratch();
+    // as nohup does it; the shell becomes the program
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_ddpg"), "train"]).args(SHORT);
+    command.args(["--steps", "100000000", "--eval-every", "400", "--out", "run"]);
+    let mut training = command.current_dir(directory.path()).stdout(Stdio::null()).spawn().expect("the program starts");
+    let signal =
+        |name: &str| assert!(Command::new("kill").args([name, &training.id().to_string()]).status().is_ok_and(|kill| kill.success()));
+    let evaluations = || fs::read_to_string(directory.path().join("run/metrics.csv")).map_or(0, |metrics| metrics.lines().count());
+    wait_until(|| evaluations() > 1);
+    signal("-HUP");
+    let before = evaluations();
+    wait_until(|| evaluations() > before + 3);
+    signal("-TERM");
+    assert_eq!(training.wait().expect("it ends").code(), Some(130));
+}
+
 #[cfg(unix)]
 #[test]
 fn an_evaluation_is_cut_short_and_taken_up_again() {
-    use std::process::Stdio;
-    use std::time::{Duration, Instant};
     let directory = scratch();
     let here = directory.path();
     let mut arguments = [&["train"], SHORT, &["--agents", "16", "--steps", "400", "--out", "run"]].concat();
@@ -491,10 +516,7 @@ fn an_evaluation_is_cut_short_and_taken_up_again() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ddpg"));
     command.current_dir(here).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
     let training = command.spawn().expect("the program starts");
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !here.join("run/agent-0015.safetensors").exists() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    wait_until(|| here.join("run/agent-0015.safetensors").exists());
     std::thread::sleep(Duration::from_millis(500));
     let asked = Instant::now();
     assert!(Command::new("kill").args(["-TERM", &training.id().to_string()]).status().expect("kill runs").success());
@@ -525,7 +547,6 @@ fn an_evaluation_is_cut_short_and_taken_up_again() {
 
 #[test]
 fn a_directory_has_one_writer() {
-    use std::process::Stdio;
     let directory = scratch();
     let here = directory.path();
     let start = |arguments: &[&str]| {
@@ -535,10 +556,7 @@ fn a_directory_has_one_writer() {
     let long = [&["train"], SHORT, &["--steps", "100000000", "--eval-every", "400", "--out", "run"]].concat();
     let mut first = start(&long);
     let saved = here.join("run/agent-0000.safetensors");
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while !saved.exists() && std::time::Instant::now() < deadline {
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    wait_until(|| saved.exists());
     let refused = &["another ddpg writes to run", "--out"];
     fails(&train(here, &["--steps", "100", "--out", "run", "--overwrite"]), 1, refused);
     fails(&ddpg(here, &["train", "--resume", "run"]), 1, refused);

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 /// Crates of the command line, of pictures and of logs: none of them may come with the library alone.
-const UNWANTED: [&str; 14] = [
+const UNWANTED: [&str; 15] = [
     "anyhow",
     "clap",
     "comfy-table",
@@ -15,6 +15,7 @@ const UNWANTED: [&str; 14] = [
     "ratatui",
     "safetensors",
     "serde_json",
+    "signal-hook",
     "toml",
     "tracing",
     "tracing-subscriber",

@@ -1,4 +1,4 @@
-//! Ctrl-C: the first asks to stop, the second stops at once.
+//! Ctrl-C, and whatever else asks a program to end: the first asks to stop, the second stops at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,10 +44,34 @@ pub fn listen(says: &'static str) -> Interrupt {
             None => crate::output::note(format_args!("\n{says} (again to stop at once)")),
         }
     };
-    if let Err(error) = ctrlc::set_handler(handler) {
+    if let Err(error) = whenever_asked(handler) {
         tracing::warn!("Ctrl-C will stop the program at once: {error}");
     }
     interrupt
+}
+
+/// Calls `handler` in a thread of its own whenever the program is asked to end.
+#[cfg(unix)]
+fn whenever_asked(mut handler: impl FnMut() + Send + 'static) -> std::io::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let ignored = std::fs::read_to_string("/proc/self/status").map_or(0, |status| ignored(&status));
+    // who started it with nohup, or behind others in a script, does not mean it to end with the terminal
+    let heeded = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| ignored >> (signal - 1) & 1 == 0);
+    let mut signals = signal_hook::iterator::Signals::new(heeded)?;
+    let wait = move || signals.forever().for_each(|_| handler());
+    std::thread::Builder::new().name("signals".into()).spawn(wait).map(drop)
+}
+
+#[cfg(not(unix))]
+fn whenever_asked(handler: impl FnMut() + Send + 'static) -> Result<(), ctrlc::Error> {
+    ctrlc::set_handler(handler)
+}
+
+/// The signals that a process ignores, a bit each from 1 on, by what Linux says of it; others say nothing.
+#[cfg(unix)]
+fn ignored(status: &str) -> u64 {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 fn end() -> ! {
