@@ -1,11 +1,8 @@
 //! The event files of a run, decoded here from the bytes up (framing, checksums, protocol buffers) and compared with the
 //! run's CSV files. `tests/tensorboard_reader.py` does the same with TensorBoard's own reader.
-#![cfg(feature = "cli")]
 
+use crate::*;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::Path;
-use std::process::Command;
 
 /// CRC-32C (Castagnoli), bit by bit.
 fn crc32c(bytes: &[u8]) -> u32 {
@@ -154,22 +151,19 @@ fn read_events(directory: &Path) -> Events {
 }
 
 fn table(path: &Path) -> Vec<BTreeMap<String, String>> {
-    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let mut lines = text.lines().map(|line| line.split(',').map(str::to_owned));
-    let header: Vec<String> = lines.next().expect("a header").collect();
+    let mut lines = rows(path).into_iter();
+    let header = lines.next().expect("a header");
     lines.map(|row| header.iter().cloned().zip(row).collect()).collect()
 }
 
 #[test]
 fn event_files_hold_the_numbers_of_the_csv_files() {
     assert_eq!(crc32c(b"123456789"), 0xe306_9283, "the check value of CRC-32C");
-    let scratch = tempfile::tempdir().expect("a temporary directory");
+    let directory = scratch();
     let arguments = "train --agents 2 --envs 4 --batch-size 16 --learning-starts 64 --random-steps 100 --actor-hidden 8,8 \
         --critic-hidden 8,8 --final-episodes 8 --eval-episodes 2 --eval-every 800 --log-every 400 --steps 1700 --quiet --out run";
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ddpg"));
-    let output = command.current_dir(scratch.path()).args(arguments.split_whitespace()).output().expect("the program starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let run = scratch.path().join("run");
+    succeeds(ddpg(directory.path(), &arguments.split_whitespace().collect::<Vec<_>>()));
+    let run = directory.path().join("run");
     for agent in 0..2 {
         let events = read_events(&run.join(format!("tensorboard/agent-000{agent}")));
         let mut expected: BTreeMap<String, Vec<(u64, f32)>> = BTreeMap::new();

@@ -1,10 +1,6 @@
 //! `ddpg sweep` as a user runs it: files, ranking, exit codes, messages.
-#![cfg(feature = "cli")]
 
-use serde_json::Value;
-use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
+use crate::*;
 
 /// Agents of a few seconds.
 const SHORT: &[&str] = &[
@@ -28,26 +24,12 @@ const SHORT: &[&str] = &[
 ];
 
 fn sweep(directory: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ddpg"));
-    command.current_dir(directory).args(SHORT).args(arguments).env("NO_COLOR", "1").env_remove("RUST_LOG");
-    command.output().expect("the program starts")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn read(path: impl AsRef<Path>) -> String {
-    fs::read_to_string(path.as_ref()).unwrap_or_else(|error| panic!("{}: {error}", path.as_ref().display()))
-}
-
-fn rows(path: impl AsRef<Path>) -> Vec<Vec<String>> {
-    read(path).lines().map(|line| line.split(',').map(str::to_owned).collect()).collect()
+    ddpg(directory, &[SHORT, arguments].concat())
 }
 
 #[test]
 fn a_sweep_ranks_every_point_over_its_seeds() {
-    let directory = tempfile::tempdir().expect("a temporary directory");
+    let directory = scratch();
     // a critic's step size of 1e30 cannot go well
     let output = sweep(
         directory.path(),
@@ -66,8 +48,8 @@ fn a_sweep_ranks_every_point_over_its_seeds() {
             "run",
         ],
     );
-    let said = text(&output.stdout);
-    assert!(output.status.success(), "{said}{}", text(&output.stderr));
+    let said = stdout(&output);
+    assert!(output.status.success(), "{said}{}", stderr(&output));
     for part in ["4 points of critic_learning_rate, tau with 2 seeds each: 8 agents", "2 of 2 stopped", "to the end", "best.toml"] {
         assert!(said.contains(part), "no {part:?} in: {said}");
     }
@@ -112,7 +94,7 @@ fn a_sweep_ranks_every_point_over_its_seeds() {
     let tau = column(&points, "tau");
     assert!(tau.iter().all(|tau| (1e-3..=1e-1).contains(tau)), "{tau:?}");
 
-    let summary: Value = serde_json::from_str(&read(run.join("sweep.json"))).expect("JSON");
+    let summary = json(run.join("sweep.json"));
     assert_eq!((summary["agents"].as_u64(), summary["environment_steps"].as_u64()), (Some(8), Some(800)));
     let (first, best) = (&summary["points"][0], &points[1]);
     assert!(first["mean_return"].as_f64().is_some_and(|mean| (mean - means[0]).abs() < 1e-6), "{first}");
@@ -120,12 +102,8 @@ fn a_sweep_ranks_every_point_over_its_seeds() {
     assert_eq!(first["agents"].as_array().map(Vec::len), Some(2));
 
     // the best settings are a configuration
-    let train = Command::new(env!("CARGO_BIN_EXE_ddpg"))
-        .current_dir(directory.path())
-        .args(["train", "--config", "run/best.toml", "--print-config"])
-        .output()
-        .expect("the program starts");
-    let config: toml::Table = toml::from_str(&text(&train.stdout)).expect("TOML");
+    let printed = succeeds(ddpg(directory.path(), &["train", "--config", "run/best.toml", "--print-config"]));
+    let config: toml::Table = toml::from_str(&printed).expect("TOML");
     assert_eq!(config["agents"].as_integer(), Some(1));
     let best = config["tau"].as_float().expect("a number");
     assert!((best - tau[0]).abs() < 1e-6, "{best} for {}", tau[0]);
@@ -133,7 +111,7 @@ fn a_sweep_ranks_every_point_over_its_seeds() {
 
 #[test]
 fn what_cannot_be_swept_is_refused_before_anything_is_made() {
-    let directory = tempfile::tempdir().expect("a temporary directory");
+    let directory = scratch();
     let refusals: [(&[&str], &[&str]); 8] = [
         (&[], &["--grid NAME=", "--random NAME="]),
         (&["--grid", "tua=1"], &["\"tua\"", "actor_learning_rate"]),
@@ -145,12 +123,7 @@ fn what_cannot_be_swept_is_refused_before_anything_is_made() {
         (&["--grid", "tau=0.1", "--replay-capacity", "4000000000"], &["replay ring", "replay_capacity"]),
     ];
     for (arguments, says) in refusals {
-        let output = sweep(directory.path(), arguments);
-        let errors = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {errors}");
-        for part in says {
-            assert!(errors.contains(part), "{arguments:?}: no {part:?} in: {errors}");
-        }
+        fails(&sweep(directory.path(), arguments), 2, says);
     }
     let left: Vec<_> = fs::read_dir(directory.path()).expect("the directory").flatten().map(|entry| entry.path()).collect();
     let empty = |path: &Path| path.is_dir() && fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
@@ -159,22 +132,15 @@ fn what_cannot_be_swept_is_refused_before_anything_is_made() {
 
 #[test]
 fn the_ranking_is_told_and_kept_where_a_file_cannot_be_written() {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ddpg"));
-    command.current_dir(directory.path()).args(SHORT).args(["--grid", "tau=0.01,0.02", "--out", "run"]).env("NO_COLOR", "1");
-    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-    let training = command.spawn().expect("the program starts");
+    let directory = scratch();
+    let training = start(directory.path(), &[SHORT, &["--grid", "tau=0.01,0.02", "--out", "run"]].concat(), Stdio::piped());
     // the first file of a sweep is its configuration; then something comes in the way of another
     let run = directory.path().join("run");
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while !run.join("config.toml").exists() && std::time::Instant::now() < deadline {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    wait_until(|| run.join("config.toml").exists());
     fs::create_dir(run.join("points.csv")).expect("made");
     let output = training.wait_with_output().expect("it ends");
-    assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("points.csv"), "{}", text(&output.stderr));
-    assert!(text(&output.stdout).contains("mean return"), "{}", text(&output.stdout));
+    fails(&output, 1, &["points.csv"]);
+    assert!(stdout(&output).contains("mean return"), "{}", stdout(&output));
     for name in ["sweep.json", "agents.csv", "best.toml"] {
         assert!(run.join(name).is_file(), "no {name}");
     }
@@ -184,23 +150,20 @@ fn the_ranking_is_told_and_kept_where_a_file_cannot_be_written() {
 #[test]
 fn a_sweep_that_is_stopped_during_its_evaluation_says_so() {
     use std::io::BufRead;
-    let directory = tempfile::tempdir().expect("a temporary directory");
+    let directory = scratch();
     let mut arguments = [SHORT, &["--grid", "tau=0.01,0.02", "--seeds", "8", "--out", "run"]].concat();
     let episodes = arguments.iter().position(|&argument| argument == "--final-episodes").expect("there") + 1;
     // many minutes of them
     arguments[episodes] = "1000000";
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ddpg"));
-    command.current_dir(directory.path()).args(arguments).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-    let mut training = command.spawn().expect("the program starts");
+    let mut training = start(directory.path(), &arguments, Stdio::piped());
     let mut lines = std::io::BufReader::new(training.stdout.take().expect("a pipe")).lines();
     assert!(lines.any(|line| line.expect("a line").contains("evaluating each agent")), "it ended before");
-    std::thread::sleep(std::time::Duration::from_millis(300));
-    let asked = std::time::Instant::now();
-    assert!(Command::new("kill").args(["-TERM", &training.id().to_string()]).status().expect("kill runs").success());
+    std::thread::sleep(Duration::from_millis(300));
+    let asked = Instant::now();
+    send("-TERM", &training);
     let output = training.wait_with_output().expect("it ends");
-    assert!(asked.elapsed() < std::time::Duration::from_secs(20), "{:?}", asked.elapsed());
-    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
-    assert!(text(&output.stderr).contains("there is no ranking"), "{}", text(&output.stderr));
-    let summary: Value = serde_json::from_str(&read(directory.path().join("run/sweep.json"))).expect("JSON");
+    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+    fails(&output, 130, &["there is no ranking"]);
+    let summary = json(directory.path().join("run/sweep.json"));
     assert_eq!((&summary["interrupted"], &summary["environment_steps"]), (&true.into(), &800.into()));
 }

@@ -1,36 +1,20 @@
 //! The program of 2017 that this project started from, as `--preset seed`: its flags, its line an episode, its files. Every
 //! flag has an effect that is looked for here.
-#![cfg(feature = "cli")]
 
+use crate::*;
 use ddpg_wgpu::Snapshot;
-use serde_json::Value;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::PathBuf;
 
 /// The seed's program with networks that train in no time.
 const SMALL: &str = "train --preset seed --actor-hidden 8,8 --critic-hidden 8,8 --final-episodes 2 --eval-every 0";
 
 fn run(directory: &Path, arguments: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ddpg"));
-    command.current_dir(directory).args(arguments.split_whitespace()).env("NO_COLOR", "1").env_remove("RUST_LOG");
-    command.output().expect("the program starts")
-}
-
-#[track_caller]
-fn succeeds(output: &Output) -> String {
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    text
-}
-
-fn scratch() -> tempfile::TempDir {
-    tempfile::tempdir().expect("a temporary directory")
+    ddpg(directory, &arguments.split_whitespace().collect::<Vec<_>>())
 }
 
 /// Runs the small program and loads its agent.
 fn agent(directory: &Path, name: &str, arguments: &str) -> Snapshot {
-    succeeds(&run(directory, &format!("{SMALL} --quiet --no-gym-monitor --out {name} {arguments}")));
+    succeeds(run(directory, &format!("{SMALL} --quiet --no-gym-monitor --out {name} {arguments}")));
     Snapshot::load(directory.join(name).join("agent-0000.safetensors")).expect("an agent")
 }
 
@@ -59,8 +43,7 @@ fn only_file(directory: &Path, starts_with: &str) -> PathBuf {
 }
 
 fn episodes(directory: &Path) -> Vec<Vec<String>> {
-    let text = fs::read_to_string(directory.join("episodes.csv")).expect("episodes.csv");
-    text.lines().skip(1).map(|line| line.split(',').map(str::to_owned).collect()).collect()
+    rows(directory.join("episodes.csv")).split_off(1)
 }
 
 /// Width, height and frames of a GIF, which must decode and show more than one picture.
@@ -83,7 +66,7 @@ fn film(path: &Path) -> (u16, u16, usize) {
 fn it_prints_its_line_and_leaves_its_files() {
     let directory = scratch();
     let here = directory.path();
-    let text = succeeds(&run(here, &format!("{SMALL} --env Pendulum-v0 --max-episodes 3 --out run")));
+    let text = succeeds(run(here, &format!("{SMALL} --env Pendulum-v0 --max-episodes 3 --out run")));
     // the configuration at the start
     for line in [
         "preset = \"seed\"",
@@ -130,7 +113,7 @@ fn it_prints_its_line_and_leaves_its_files() {
     assert!(!here.join("run/latest.gif").exists());
 
     // any policy can be watched afterwards
-    let told = succeeds(&run(here, "render run --episodes 2 --out swing.gif --size 64"));
+    let told = succeeds(run(here, "render run --episodes 2 --out swing.gif --size 64"));
     assert!(told.contains("400 frames"), "{told}");
     assert_eq!(film(&here.join("swing.gif")), (64, 64, 400));
     assert_eq!(run(here, "render run --agent 4").status.code(), Some(2));
@@ -175,7 +158,7 @@ fn each_program_flag_has_its_effect() {
     let here = directory.path();
     let arguments = "--env Pendulum-v1 --max-episodes 5 --max-episode-len 20 --buffer-size 70 --log-every 20";
     let watching = "--render-env --monitor-dir films --summary-dir graphs";
-    let text = succeeds(&run(here, &format!("{SMALL} --out all {arguments} {watching}")));
+    let text = succeeds(run(here, &format!("{SMALL} --out all {arguments} {watching}")));
     assert_eq!(text.lines().filter(|line| line.starts_with("| Reward:")).count(), 5, "{text}");
     let all = Snapshot::load(here.join("all/agent-0000.safetensors")).expect("an agent");
     assert_eq!((all.environment.as_str(), all.environment_steps), ("Pendulum-v1", 100));
@@ -188,23 +171,23 @@ fn each_program_flag_has_its_effect() {
     only_file(&here.join("graphs/agent-0000"), "events.out.tfevents.");
 
     // going on: the statistics go on too
-    let text = succeeds(&run(here, "train --resume all --max-episodes 7"));
+    let text = succeeds(run(here, "train --resume all --max-episodes 7"));
     assert!(text.contains("| Episode: 6 |") && !text.contains("| Episode: 4 |"), "{text}");
     let statistics = fs::read_to_string(here.join("films/agent-0000/episodes.json")).expect("statistics");
     let statistics: Value = serde_json::from_str(&statistics).expect("JSON");
     assert_eq!(statistics["episode_lengths"].as_array().map(Vec::len), Some(7));
 
     // off, in every way there is
-    succeeds(&run(here, &format!("{SMALL} --out off --steps 10 --monitor-dir never --tensorboard=false --use-gym-monitor false")));
+    succeeds(run(here, &format!("{SMALL} --out off --steps 10 --monitor-dir never --tensorboard=false --use-gym-monitor false")));
     assert!(!here.join("never").exists() && !here.join("off/tensorboard").exists() && !here.join("results").exists());
     for off in ["--use-gym-monitor false", "--no-gym-monitor", "--use-gym-monitor=false"] {
-        let text = succeeds(&run(here, &format!("train --preset seed --print-config {off}")));
+        let text = succeeds(run(here, &format!("train --preset seed --print-config {off}")));
         assert!(text.contains("use_gym_monitor = false"), "{off}: {text}");
     }
     // the line an episode under another preset
     let modern =
         "train --agents 2 --envs 2 --actor-hidden 8 --critic-hidden 8 --final-episodes 2 --print-episodes --max-episodes 2 --out modern";
-    let text = succeeds(&run(here, modern));
+    let text = succeeds(run(here, modern));
     for line in ["| Episode: 1 |", "| Agent: 0 |", "| Agent: 1 |"] {
         assert!(text.contains(line), "no {line:?} in: {text}");
     }
