@@ -35,18 +35,23 @@ fn backward_tile(operation: Operation, agent: u32, rows: u32, end: u32, split: u
     product_transposed_right(slice + operation.input, operation.input_stride, operation.rows, weights + operation.weights, operation.weights_stride, operation.columns, operation.inner, split, place);
     for (var c = 0u; c < TILE_COLUMNS; c++) {
         let at = place.column + c;
+        var scale = vec4f();
+        var centre = vec4f();
+        if through == SCALED_TANH && at < end {
+            scale = load_parameter(weights + operation.norm + at);
+            centre = load_parameter(weights + operation.norm + operation.columns + at);
+        }
         for (var r = finished_from(place); r < TILE_ROWS; r += finished_step(split)) {
             if place.row + r < rows && at < end {
                 var gradient = finished(r, c);
-                if through == RECTIFIED {
-                    gradient = rectified_gradient(gradient, load_activation(slice + operation.forward + (place.row + r) * operation.forward_stride + at));
-                }
-                if through == SCALED_TANH {
-                    store_activation(slice + operation.extra + (place.row + r) * operation.extra_stride + at, gradient);
-                    let action = load_activation(slice + operation.forward + (place.row + r) * operation.forward_stride + at);
-                    let scale = load_parameter(weights + operation.norm + at);
-                    let centre = load_parameter(weights + operation.norm + operation.columns + at);
-                    gradient = scaled_tanh_gradient(gradient, action, scale, centre);
+                if through != LINEAR {
+                    let forward = load_activation(slice + operation.forward + (place.row + r) * operation.forward_stride + at);
+                    if through == SCALED_TANH {
+                        store_activation(slice + operation.extra + (place.row + r) * operation.extra_stride + at, gradient);
+                        gradient = scaled_tanh_gradient(gradient, forward, scale, centre);
+                    } else {
+                        gradient = rectified_gradient(gradient, forward);
+                    }
                 }
                 store_activation(slice + operation.output + (place.row + r) * operation.output_stride + at, gradient);
             }

@@ -63,6 +63,29 @@ fn dense_forward(operation: Operation, agent: u32, unit: u32, lane: u32, activat
     }
 }
 
+// The scaled tanh of what a linear layer left in `input`, to `output`: a row of tiles by one vec4 column a unit, whose rows the
+// invocations share. (The loop ends at its end: see layered_in_bands.)
+fn activate_tanh(operation: Operation, agent: u32, unit: u32, lane: u32) {
+    let rows = operation_rows(operation, agent);
+    let slice = agent * sizes.activations_stride;
+    let column = unit % operation.columns;
+    let first = unit / operation.columns * TILE_ROWS;
+    let norm = agent * sizes.parameters_stride + operation.norm + column;
+    let scale = load_parameter(norm);
+    let centre = load_parameter(norm + operation.columns);
+    var row = first + lane;
+    loop {
+        if row < min(first + TILE_ROWS, rows) {
+            let z = load_activation(slice + operation.input + row * operation.input_stride + column);
+            store_activation(slice + operation.output + row * operation.output_stride + column, activate(z, SCALED_TANH, scale, centre));
+        }
+        row += WORKGROUP_SIZE;
+        if row >= first + TILE_ROWS {
+            break;
+        }
+    }
+}
+
 // x W, then batch norm over the minibatch, then ReLU. The bias is left out: the mean takes it away again.
 fn dense_forward_normalised(operation: Operation, agent: u32, unit: u32, lane: u32) {
     let rows = operation_rows(operation, agent);

@@ -32,6 +32,7 @@ const LOAD_BAND: u32 = 25u;
 const TEMPORAL_DIFFERENCE_BAND: u32 = 26u;
 const POLICY_OBJECTIVE_BAND: u32 = 27u;
 const SAMPLE_BAND: u32 = 28u;
+const ACTIVATE_TANH: u32 = 29u;
 
 // Known without a look at the operation where the pipeline has no such kind, or no other.
 fn is(operation: Operation, kind: u32) -> bool {
@@ -51,6 +52,7 @@ fn execute(operation: Operation, agent: u32, unit: u32, lane: u32) {
         activation = select(activation, SCALED_TANH, is(operation, FORWARD_TANH));
         dense_forward(operation, agent, unit, lane, activation, is(operation, FORWARD_INFERENCE));
     }
+    if is(operation, ACTIVATE_TANH) { activate_tanh(operation, agent, unit, lane); }
     if is(operation, FORWARD_NORMALISED) { dense_forward_normalised(operation, agent, unit, lane); }
     if is(operation, TEMPORAL_DIFFERENCE) { temporal_difference(operation, agent, lane); }
     if is(operation, POLICY_OBJECTIVE) { policy_objective(operation, agent, lane); }

@@ -36,7 +36,7 @@ pub(crate) fn run_in_place(operations: &[&Operation], added: usize, grid: &Grid)
     const ENOUGH_BANDS: u32 = 4;
     const SHORT: u32 = 8;
     let rows_of = |operation: &Operation| (operation.rows, operation.flags & flag::MINIBATCH_ROWS);
-    let family = Kernel::from_kind(operations[0].kind).family();
+    let family = Kernel::from_kind(operations[0].kind).family(grid.joins_tanh);
     let alike = |operation: &&Operation| {
         let kernel = Kernel::from_kind(operation.kind);
         kernel.treats_rows_alike() && family.contains(&kernel) && rows_of(operation) == rows_of(operations[0])

@@ -22,7 +22,7 @@ struct Allowance {
 impl Allowance {
     /// Iterations of the next frame, `most` at the most.
     fn take(&mut self, budget: Duration, most: u64) -> u64 {
-        let fitting = self.cost.fitting(budget) as u64;
+        let fitting = self.cost.surely_fitting(budget) as u64;
         if fitting > 0 {
             return fitting.min(most);
         }

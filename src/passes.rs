@@ -191,14 +191,27 @@ impl Builder<'_> {
                 self.normalising(pass, operation, reads, writes)
             }
             None => {
-                operation.kind = match (last, self.network.role) {
+                let acts = last && self.network.role == Role::Actor;
+                // a linear layer, and its tanh by itself where that joins the layers before
+                let bands = if self.grid.joins_tanh { self.grid.bands_in_place(input.rows) } else { 0 };
+                operation.kind = match (last, acts) {
                     (false, _) => Kernel::ForwardRectified,
-                    (true, Role::Critic) => Kernel::ForwardLinear,
-                    (true, Role::Actor) => Kernel::ForwardTanh,
+                    (true, true) if bands == 0 => Kernel::ForwardTanh,
+                    (true, _) => Kernel::ForwardLinear,
                 } as u32;
-                if last && self.network.role == Role::Actor {
-                    operation.norm = self.network.bounds;
-                    reads.push(Access::Parameters(self.network.bounds..self.network.bounds + 2 * columns));
+                if acts {
+                    let bounds = self.network.bounds;
+                    let of_bounds = Access::Parameters(bounds..bounds + 2 * columns);
+                    if bands > 0 {
+                        steps.push(Step { operation, reads, writes });
+                        operation = Operation { kind: Kernel::ActivateTanh as u32, rows: input.rows, columns, ..self.operation(pass) }
+                            .with_output(output);
+                        operation = Operation { units: bands * columns, inner: 0, norm: bounds, ..operation }.with_input(output);
+                        (reads, writes) = (vec![output.access(), of_bounds], vec![output.access()]);
+                    } else {
+                        operation.norm = bounds;
+                        reads.push(of_bounds);
+                    }
                 }
                 Step { operation, reads, writes }
             }

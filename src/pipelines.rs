@@ -125,7 +125,7 @@ impl Pipelines {
             (true, false) => "layered_or_chained",
             (true, true) => "layered_or_banded",
         };
-        let kinds = if self.shares { kinds.with_families() } else { kinds };
+        let kinds = if self.shares { kinds.with_families(self.joins_tanh) } else { kinds };
         let mut pipelines = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
         pipelines.entry((kinds, entry_point)).or_insert_with(|| self.compile(&kinds.names(), entry_point, kinds)).clone()
     }

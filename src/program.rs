@@ -354,11 +354,11 @@ mod tests {
         assert_eq!(operations, [[3, 0, 4], [3, 1, 0], [2, 0, 0], [13, 1, 0], [13, 1, 0]]);
     }
 
-    /// The steps of an update of `hidden` networks, scheduled for a software driver.
-    fn update(hidden: &[u32], batch_size: u32) -> (Program, Vec<Operation>) {
+    /// The steps of an update of `hidden` networks, scheduled for so many agents on a software driver.
+    fn update(hidden: &[u32], batch_size: u32, agents: u32) -> (Program, Vec<Operation>) {
         let mut config = crate::Config::default();
         (config.actor_hidden, config.critic_hidden, config.batch_size) = (hidden.to_vec(), hidden.to_vec(), batch_size);
-        let grid = Grid::of(Tile::Subgroup, 1);
+        let grid = Grid::of(Tile::Subgroup, agents);
         let networks = crate::ddpg::Networks::new(&config, &crate::Environment::pendulum_v1());
         let mut table = Vec::new();
         let program = crate::ddpg::Update::new(&config, &networks, &grid).steps.schedule(&mut table, &grid);
@@ -367,12 +367,16 @@ mod tests {
 
     #[test]
     fn bands_of_rows_run_in_place_through_all_layers() {
-        let (program, table) = update(&[64, 64], 64);
-        let shapes: Vec<_> = program.dispatches.iter().map(|dispatch| (dispatch.operations, dispatch.is_banded)).collect();
-        let forward = [(1, false), (6, true), (2, false), (4, true)];
+        let shapes =
+            |program: &Program| -> Vec<_> { program.dispatches.iter().map(|dispatch| (dispatch.operations, dispatch.is_banded)).collect() };
         let critic = [(1, false), (2, true), (3, false)];
+        // where there are many agents, each tanh is a dispatch
+        let forward = [(1, false), (6, true), (2, false), (4, true)];
         let actor = [(3, true), (1, false), (2, true), (1, false), (2, true), (3, false)];
-        assert_eq!(shapes, [&forward[..], &critic, &actor].concat());
+        assert_eq!(shapes(&update(&[64, 64], 64, 32).0), [&forward[..], &critic, &actor].concat());
+        let (program, table) = update(&[64, 64], 64, 1);
+        let (forward, actor) = ([(1, false), (14, true)], [(3, true), (1, false), (5, true), (3, false)]);
+        assert_eq!(shapes(&program), [&forward[..], &critic, &actor].concat());
         for dispatch in program.dispatches.iter().filter(|dispatch| dispatch.is_banded) {
             let operations = &table[dispatch.first as usize..(dispatch.first + dispatch.operations) as usize];
             assert_eq!((operations[0].chain, dispatch.workgroups), (dispatch.operations, (8, 1)));
@@ -402,7 +406,7 @@ mod tests {
     #[test]
     fn bands_never_take_more_iterations_than_a_software_driver_counts() {
         for hidden in [256, 1024, 4096] {
-            let (program, table) = update(&[hidden, hidden], 64);
+            let (program, table) = update(&[hidden, hidden], 64, 1);
             for dispatch in program.dispatches.iter().filter(|dispatch| dispatch.is_banded) {
                 let operations = &table[dispatch.first as usize..(dispatch.first + dispatch.operations) as usize];
                 let iterations: u32 = operations.iter().map(|operation| operation.units / 8 * (operation.inner + 16)).sum();

@@ -61,11 +61,13 @@ mod tests {
         if index + 1 == layers { "output".into() } else { format!("layer{}", index + 1) }
     }
 
-    /// The step of layer 0 as the builder writes it.
-    fn first_layer(fixture: &Fixture, rig: &Rig, pass: Pass) -> Step {
+    /// The steps of layer 0 as the builder writes them: one, or a linear layer and its tanh.
+    fn first_layer(fixture: &Fixture, rig: &Rig, pass: Pass) -> Vec<Step> {
         let mut steps = Vec::new();
         fixture.builder(&rig.pipelines).forward(&mut steps, pass, &fixture.activations, None);
-        steps.swap_remove(0)
+        let tanh = steps.get(1).is_some_and(|step| step.operation.kind == Kernel::ActivateTanh as u32);
+        steps.truncate(1 + usize::from(tanh));
+        steps
     }
 
     /// Draws an input of `rows` rows for every agent, runs layer 0, and hands each agent's x W + b and output to `check`.
@@ -78,15 +80,17 @@ mod tests {
         mut check: impl FnMut(&mut Fixture, u32, &Operation, Vec<f64>, Vec<f32>),
     ) {
         let mut fixture = Fixture::new(shape);
-        let step = first_layer(&fixture, rig, pass);
-        let operation = step.operation;
-        assert_eq!(operation.kind, kernel as u32);
+        let steps = first_layer(&fixture, rig, pass);
+        let operation = steps[0].operation;
+        let kinds: Vec<_> = steps.iter().map(|step| Kernel::from_kind(step.operation.kind)).collect();
+        let in_two = kernel == Kernel::ForwardTanh && rig.pipelines.bands_in_place(shape.rows) > 0;
+        assert_eq!(kinds, if in_two { vec![Kernel::ForwardLinear, Kernel::ActivateTanh] } else { vec![kernel] });
         let columns = shape.layers[0].0;
         let inputs: Vec<_> = (0..AGENTS).map(|agent| fixture.draw(agent, input(&operation, shape.inputs), shape.rows, -1.0, 1.0)).collect();
         for state in &mut fixture.contents.states {
             state.rows = sampled;
         }
-        fixture.contents.run(rig, &[step]);
+        fixture.contents.run(rig, &steps);
         let rows = if pass.flags & flag::MINIBATCH_ROWS != 0 { sampled } else { shape.rows };
         let name = rows_of(shape.layers.len(), 0);
         for agent in 0..AGENTS {
@@ -185,8 +189,8 @@ mod tests {
             for (inputs, actions, columns, rows) in [(1, 1, 1, 1), (3, 1, 5, 8), (5, 2, 63, 31), (64, 3, 9, 65), (7, 5, 64, 3)] {
                 let shape = Shape::dense(Role::Critic, rows, inputs, &[(columns, actions, false), (1, 0, false)]);
                 let mut fixture = Fixture::new(&shape);
-                let step = first_layer(&fixture, &rig, learning(0));
-                let operation = step.operation;
+                let steps = first_layer(&fixture, &rig, learning(0));
+                let operation = steps[0].operation;
                 let beside = Place { offset: operation.input + inputs.div_ceil(4), ..input(&operation, actions) };
                 let drawn: Vec<_> = (0..AGENTS)
                     .map(|agent| {
@@ -194,7 +198,7 @@ mod tests {
                         (observation, fixture.draw(agent, beside, rows, -2.0, 2.0))
                     })
                     .collect();
-                fixture.contents.run(&rig, &[step]);
+                fixture.contents.run(&rig, &steps);
                 for (agent, (observation, action)) in (0..AGENTS).zip(&drawn) {
                     let bias = fixture.tensor(agent, 0, "layer1.bias");
                     let mut z = reference(observation, &fixture.tensor(agent, 0, "layer1.weight"), &bias);

@@ -46,6 +46,8 @@ pub(crate) struct Grid {
     pub chained: u32,
     /// Whether the device has few enough agents for bands of rows.
     takes_bands: bool,
+    /// Whether a software driver has so few agents that a dispatch costs more than a tanh that all operations beside it run.
+    pub joins_tanh: bool,
     /// Workgroup memory for bands of rows, vec4s; 0: rows are not taken in bands.
     pub band_memory: u32,
 }
@@ -68,6 +70,9 @@ impl Grid {
     /// More, in vec4s, would leave a processor of a GPU too few workgroups at a time.
     const MOST_BAND_MEMORY: u32 = 2048;
 
+    /// Of 64-64 one agent gains a seventh, 32 lose a twelfth (`benches/RESULTS.md`).
+    const FEW_AGENTS: u32 = 2;
+
     /// As [`Grid::dealt`], as finely as is best where it was measured.
     pub fn of(tile: Tile, agents: u32) -> Self {
         Self::dealt(tile, agents, Dealing::default())
@@ -81,6 +86,7 @@ impl Grid {
             invocations: dealing.invocations / agents.max(1),
             chained: dealing.chained,
             takes_bands: tile.mixes_kinds() && agents <= dealing.banded_agents,
+            joins_tanh: agents <= Self::FEW_AGENTS,
             band_memory: 0,
         }
     }

@@ -33,10 +33,11 @@ pub(crate) enum Kernel {
     TemporalDifferenceBand,
     PolicyObjectiveBand,
     SampleBand,
+    ActivateTanh,
 }
 
 impl Kernel {
-    pub const ALL: &'static [Kernel; 29] = &[
+    pub const ALL: &'static [Kernel; 30] = &[
         Kernel::Sample,
         Kernel::NormaliseInput,
         Kernel::ForwardLinear,
@@ -66,6 +67,7 @@ impl Kernel {
         Kernel::TemporalDifferenceBand,
         Kernel::PolicyObjectiveBand,
         Kernel::SampleBand,
+        Kernel::ActivateTanh,
     ];
 
     /// The kinds that only networks with batch norm have.
@@ -81,23 +83,31 @@ impl Kernel {
         Self::ALL[kind as usize]
     }
 
-    /// The kinds that differ from it in little, itself among them: where they share a pipeline on a software driver, all of
-    /// their code runs, whichever is asked for. A tanh would take a fifth of the others' time.
-    pub fn family(self) -> &'static [Kernel] {
+    /// The kinds that it shares a pipeline with on a software driver, itself among them. All of their code runs there, whichever
+    /// is asked for, so that they differ in little; a tanh is worth it where it saves a dispatch (`joins_tanh`).
+    pub fn family(self, joins_tanh: bool) -> &'static [Kernel] {
         const FAMILIES: [&[Kernel]; 3] = [
             &[Kernel::ForwardRectified, Kernel::ForwardLinear],
             &[Kernel::BackwardNormalised, Kernel::BackwardInputNorm],
             &[Kernel::TangentRectified, Kernel::TangentTanh],
         ];
+        const WITH_TANH: [&[Kernel]; 2] =
+            [&[Kernel::ForwardRectified, Kernel::ForwardLinear, Kernel::ActivateTanh], &[Kernel::BackwardRectified, Kernel::BackwardTanh]];
+        let with_tanh = WITH_TANH.into_iter().filter(|_| joins_tanh);
         let alone = &Self::ALL[self as usize..=self as usize];
-        FAMILIES.into_iter().find(|family| family.contains(&self)).unwrap_or(alone)
+        with_tanh.chain(FAMILIES).find(|family| family.contains(&self)).unwrap_or(alone)
     }
 
-    /// Whether it has a product and treats every row alike, and alone.
+    /// Whether it treats every row alike, and alone.
     pub fn treats_rows_alike(self) -> bool {
         matches!(
             self,
-            Kernel::ForwardLinear | Kernel::ForwardRectified | Kernel::ForwardTanh | Kernel::BackwardRectified | Kernel::BackwardTanh
+            Kernel::ForwardLinear
+                | Kernel::ForwardRectified
+                | Kernel::ForwardTanh
+                | Kernel::ActivateTanh
+                | Kernel::BackwardRectified
+                | Kernel::BackwardTanh
         )
     }
 
@@ -133,6 +143,7 @@ impl Kernel {
             Kernel::TemporalDifferenceBand => "TEMPORAL_DIFFERENCE_BAND",
             Kernel::PolicyObjectiveBand => "POLICY_OBJECTIVE_BAND",
             Kernel::SampleBand => "SAMPLE_BAND",
+            Kernel::ActivateTanh => "ACTIVATE_TANH",
         }
     }
 }
@@ -160,9 +171,9 @@ impl Kinds {
         self.iter().map(Kernel::name).collect::<Vec<_>>().join(" + ")
     }
 
-    /// With all that differ from one of them in little.
-    pub fn with_families(self) -> Self {
-        self.iter().flat_map(Kernel::family).copied().collect()
+    /// With the [families](Kernel::family) of all.
+    pub fn with_families(self, joins_tanh: bool) -> Self {
+        self.iter().flat_map(|kernel| kernel.family(joins_tanh)).copied().collect()
     }
 
     /// Whether one of them calls what an environment's author wrote.

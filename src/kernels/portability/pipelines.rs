@@ -66,14 +66,15 @@ pub fn of_programs(environment: &Environment, tile: Tile) -> impl Iterator<Item 
     let [layered, chained, banded, fused, in_bands] = ENTRY_POINTS;
     let every: Kinds = Kernel::ALL.iter().copied().collect();
     let single = Kernel::ALL.iter().map(|&kernel| Kinds::of(kernel));
-    let of_levels: HashSet<Kinds> = single.flat_map(|kinds| [kinds, kinds.with_families()]).chain([every]).collect();
+    let of_levels: HashSet<Kinds> =
+        single.flat_map(|kinds| [kinds, kinds.with_families(false), kinds.with_families(true)]).chain([every]).collect();
     let of_levels = of_levels.into_iter().map(move |kinds| (if tile.mixes_kinds() { chained } else { layered }, kinds));
     // what shares a dispatch with bands: all kinds but those in which rows meet, and those of a rollout
     let beside_bands = |kernel: &Kernel| !Kernel::BATCH_NORM.contains(kernel) && !Kinds::of(*kernel).run_the_environment();
     let of_bands: Kinds = Kernel::ALL.iter().copied().filter(beside_bands).collect();
     let of_bands = tile.mixes_kinds().then_some((banded, of_bands));
-    let in_place: HashSet<Kinds> =
-        Kernel::ALL.iter().filter(|kernel| kernel.treats_rows_alike()).map(|&k| Kinds::of(k).with_families()).collect();
+    let of_rows = Kernel::ALL.iter().filter(|kernel| kernel.treats_rows_alike()).map(|&kernel| Kinds::of(kernel));
+    let in_place: HashSet<Kinds> = of_rows.flat_map(|kinds| [false, true].map(|joins_tanh| kinds.with_families(joins_tanh))).collect();
     let in_place = in_place.into_iter().filter(move |_| tile.team() > 1).map(move |kinds| (in_bands, kinds));
     let name = environment.name.clone();
     of_levels.chain(of_bands).chain(in_place).chain([(fused, every)]).map(move |(entry, kinds)| {
