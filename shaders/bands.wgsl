@@ -259,9 +259,6 @@ fn finish_backward(operation: Operation, band: Band, begun: Begun, base: u32, th
 // As sample_minibatch, without the places that are NOWHERE. One invocation a vec4 of a row's matrices, in the order
 // observation, next observation, action, rewards.
 fn sample_band(operation: Operation, band: Band, lane: u32) {
-    if band.first == 0u && lane == 0u {
-        agent_states[band.agent].rows = band.rows;
-    }
     let o = sizes.observation_size;
     let a = sizes.action_size;
     let next = operation.columns;
@@ -358,10 +355,7 @@ fn layered_or_banded(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_inv
     if first_row >= head.rows {
         return;
     }
-    var band = Band(agent, first_row, agent_states[agent].rows, hyper_parameters_of(agent).gamma);
-    if (head.flags & SAMPLES) != 0u {
-        band.rows = min(agent_states[agent].replay_length, head.rows);
-    }
+    let band = Band(agent, first_row, min(agent_states[agent].replay_length, head.rows), hyper_parameters_of(agent).gamma);
     var first = dispatch.first + workgroup.y;
     var next = head.rest;
     let end = head.rest + head.chain - 1u;

@@ -33,6 +33,7 @@ const TEMPORAL_DIFFERENCE_BAND: u32 = 26u;
 const POLICY_OBJECTIVE_BAND: u32 = 27u;
 const SAMPLE_BAND: u32 = 28u;
 const ACTIVATE_TANH: u32 = 29u;
+const SAMPLE_ROWS: u32 = 30u;
 
 // Known without a look at the operation where the pipeline has no such kind, or no other.
 fn is(operation: Operation, kind: u32) -> bool {
@@ -103,6 +104,24 @@ fn layered(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) gri
     }
 }
 
+// A band's rows of the minibatch, by the team that takes it through the first layers.
+fn sample_rows(operation: Operation, agent: u32, band: u32, lane: u32) {
+    let units = max(TILE_ROWS / WORKGROUP_SIZE, 1u);
+    var unit = 0u;
+    loop {
+        sample_minibatch(operation, agent, band * units + unit, lane);
+        unit++;
+        if unit >= units {
+            break;
+        }
+    }
+}
+
+// What a band may begin with, once and ahead of the operations that it goes through: all of their code runs for each of them.
+fn begin_bands(operation: Operation, agent: u32, band: u32, lane: u32) {
+    if is(operation, SAMPLE_ROWS) { sample_rows(operation, agent, band, lane); }
+}
+
 // The same for a run of operations that treat every row alike: a team takes a band of rows, a row of tiles in each, y, through
 // all of them. What it reads of another level is its own. (The loops end at their ends: such a driver goes through a
 // loop's body once more, to no effect, where they end at the start.)
@@ -110,6 +129,15 @@ fn layered(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) gri
 fn layered_in_bands(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u, @builtin(local_invocation_index) lane: u32) {
     let end = dispatch.first + operations[dispatch.first].chain;
     var index = dispatch.first;
+    let head = operations[index];
+    begin_bands(head, workgroup.z, workgroup.y, lane);
+    if is(head, SAMPLE_ROWS) {
+        memory_barrier();
+        index++;
+        if index == end {
+            return;
+        }
+    }
     loop {
         let operation = operations[index];
         let tiles = operation.units / grid.y;

@@ -77,9 +77,6 @@ fn sample_minibatch(operation: Operation, agent: u32, unit: u32, lane: u32) {
     let row = unit * WORKGROUP_SIZE + lane;
     let length = agent_states[agent].replay_length;
     let rows = min(length, operation.rows);
-    if row == 0u {
-        agent_states[agent].rows = rows;
-    }
     if row >= rows {
         return;
     }

@@ -250,9 +250,6 @@ impl Dealer<'_> {
         levels.iter_mut().for_each(|level| self.deal(level));
         let mut group = levels.concat();
         group[0].chain = group.len() as u32;
-        if group.iter().any(|operation| operation.kind == Kernel::SampleBand as u32) {
-            group[0].flags |= flag::SAMPLES;
-        }
         Some(group)
     }
 

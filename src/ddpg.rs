@@ -207,17 +207,23 @@ pub(crate) fn sample(
     rewards: Matrix,
     policy_observation: Option<Matrix>,
 ) -> Step {
-    let mut writes = vec![observation.access(), next_observation.access(), action.access(), rewards.access(), Access::Agent];
+    let mut writes = vec![observation.access(), next_observation.access(), action.access(), rewards.access()];
     writes.extend(policy_observation.map(Matrix::access));
+    let latest = match (config.minibatch, config.algorithm) {
+        (Minibatch::Replay, _) => 0,
+        (Minibatch::Latest, Algorithm::OnPolicy) => flag::LATEST_STEP | flag::PREVIOUS_STEP,
+        (Minibatch::Latest, _) => flag::LATEST_STEP,
+    };
+    // teams that take bands of rows through the first layers sample theirs themselves
+    let (kind, units) = match grid.bands_in_place(observation.rows) {
+        0 => (Kernel::Sample, observation.rows.div_ceil(grid.workgroup_size)),
+        bands => (Kernel::SampleRows, bands),
+    };
     Step {
         operation: Operation {
-            kind: Kernel::Sample as u32,
-            flags: match (config.minibatch, config.algorithm) {
-                (Minibatch::Replay, _) => 0,
-                (Minibatch::Latest, Algorithm::OnPolicy) => flag::LATEST_STEP | flag::PREVIOUS_STEP,
-                (Minibatch::Latest, _) => flag::LATEST_STEP,
-            },
-            units: observation.rows.div_ceil(grid.workgroup_size),
+            kind: kind as u32,
+            flags: flag::MINIBATCH_ROWS | latest,
+            units,
             rows: observation.rows,
             statistics: rewards.offset,
             ..Default::default()
@@ -253,11 +259,9 @@ fn temporal_difference(config: &Config, value: Matrix, target_value: Matrix, rew
 fn sample_of_bands(whole: Step, action_columns: u32, policy_observation: Matrix) -> [Step; 2] {
     let mut transitions = whole;
     transitions.operation.kind = Kernel::SampleBand as u32;
-    transitions.operation.flags |= flag::MINIBATCH_ROWS;
     (transitions.operation.columns, transitions.operation.weights_stride) = (policy_observation.columns, action_columns);
     transitions.reads.push(Access::Counters);
-    // what it writes of the agent, the number of rows, is for operations that wait for its rows
-    transitions.writes.retain(|access| *access != Access::Agent && *access != policy_observation.access());
+    transitions.writes.retain(|access| *access != policy_observation.access());
     let mut observations = transitions.clone();
     observations.operation.output = policy_observation.offset;
     observations.operation.output_stride = policy_observation.stride;

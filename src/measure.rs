@@ -258,7 +258,6 @@ mod tests {
             updates: 9,
             replay_head: 1,
             replay_length: 31,
-            rows: 3,
             measured_updates: 4,
             critic_loss: 8.0,
             actor_loss: -12.0,

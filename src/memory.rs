@@ -57,7 +57,7 @@ pub struct AgentState {
     pub updates: u32,
     pub replay_head: u32,
     pub replay_length: u32,
-    pub rows: u32,
+    pub reported: u32,
     pub bias_correction1: f32,
     pub bias_correction2: f32,
     pub blend: f32,
@@ -76,12 +76,10 @@ pub struct AgentState {
     pub log: [[f32; 4]; EPISODE_LOG],
     pub log_steps: [u32; EPISODE_LOG],
     pub log_updates: [u32; EPISODE_LOG],
-    pub reported: u32,
-    pub reserved: [u32; 3],
 }
 
 // nothing lies between its members, nor behind them, that is not named
-const _: () = assert!(size_of::<AgentState>() == 80 + 24 * EPISODE_LOG + 16);
+const _: () = assert!(size_of::<AgentState>() == 80 + 24 * EPISODE_LOG);
 
 /// What the kernels read and write, a role each.
 #[derive(Debug, Clone)]

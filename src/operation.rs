@@ -113,7 +113,6 @@ pub(crate) mod flag {
     pub const DELTA_RULE: u32 = 256;
     pub const WITH_VERDICT: u32 = 512;
     pub const MEETS: u32 = 1024;
-    pub const SAMPLES: u32 = 2048;
 }
 
 /// A matrix of activations: rows of `stride` vec4s, `columns` of which are its own.

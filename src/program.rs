@@ -113,7 +113,7 @@ impl Steps {
             }
             let operations = &mut table[first..];
             let count = operations.len() as u32;
-            let is_banded = run.len() > 1;
+            let is_banded = run.len() > 1 || operations[0].kind == Kernel::SampleRows as u32;
             let units = operations.iter().map(|operation| operation.units).max().unwrap_or(0);
             let workgroups = if is_banded { (grid.bands_in_place(operations[0].rows), 1) } else { (units, count) };
             if is_banded {
@@ -371,11 +371,11 @@ mod tests {
             |program: &Program| -> Vec<_> { program.dispatches.iter().map(|dispatch| (dispatch.operations, dispatch.is_banded)).collect() };
         let critic = [(1, false), (2, true), (3, false)];
         // where there are many agents, each tanh is a dispatch
-        let forward = [(1, false), (6, true), (2, false), (4, true)];
+        let forward = [(7, true), (2, false), (4, true)];
         let actor = [(3, true), (1, false), (2, true), (1, false), (2, true), (3, false)];
         assert_eq!(shapes(&update(&[64, 64], 64, 32).0), [&forward[..], &critic, &actor].concat());
         let (program, table) = update(&[64, 64], 64, 1);
-        let (forward, actor) = ([(1, false), (14, true)], [(3, true), (1, false), (5, true), (3, false)]);
+        let (forward, actor) = ([(15, true)], [(3, true), (1, false), (5, true), (3, false)]);
         assert_eq!(shapes(&program), [&forward[..], &critic, &actor].concat());
         for dispatch in program.dispatches.iter().filter(|dispatch| dispatch.is_banded) {
             let operations = &table[dispatch.first as usize..(dispatch.first + dispatch.operations) as usize];

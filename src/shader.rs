@@ -67,9 +67,9 @@ pub(crate) fn assemble(environment: &Environment, tile: Tile) -> Result<Assemble
 }
 
 /// The functions that have a statement a kind, or the kinds that share its code.
-const SIGNATURES: [&str; 3] = ["\nfn execute(", "\nfn begin_band(", "\nfn finish_band("];
+const SIGNATURES: [&str; 4] = ["\nfn execute(", "\nfn begin_bands(", "\nfn begin_band(", "\nfn finish_band("];
 
-/// An assembled module whose `execute`, `begin_band` and `finish_band` have only the statements of `kinds`. Drivers inline whatever is
+/// An assembled module whose `execute`, `begin_bands`, `begin_band` and `finish_band` have only the statements of `kinds`. Drivers inline whatever is
 /// called before they see what never runs, so that a pipeline would take them as long as all the kernels together.
 pub(crate) fn of_kinds(source: &str, kinds: Kinds) -> String {
     SIGNATURES.into_iter().fold(source.to_owned(), |source, signature| function_of_kinds(&source, signature, kinds))
@@ -80,7 +80,7 @@ pub(crate) fn name_of_copy(function: &str, kernel: Kernel) -> String {
     format!("{function}_{}", kernel.name().to_lowercase())
 }
 
-/// Those copies of `execute`, `begin_band` and `finish_band`.
+/// Those copies of `execute`, `begin_bands`, `begin_band` and `finish_band`.
 pub(crate) fn copies_of_kind(source: &str, kernel: Kernel) -> String {
     let copy = |signature: &str| {
         let name = signature.trim_start_matches("\nfn ").trim_end_matches('(');
@@ -390,7 +390,7 @@ mod tests {
         };
         let every: Kinds = Kernel::ALL.iter().copied().collect();
         assert_eq!(of_kinds(&source, every), source);
-        let mut executed: [std::collections::HashSet<String>; 3] = Default::default();
+        let mut executed: [std::collections::HashSet<String>; SIGNATURES.len()] = Default::default();
         for &kernel in Kernel::ALL {
             let alone = of_kinds(&source, Kinds::of(kernel));
             let kept = SIGNATURES.map(|signature| statements(&alone, signature));

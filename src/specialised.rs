@@ -133,17 +133,12 @@ impl Writer<'_> {
 
     /// A band of rows through a chain of levels.
     fn banded(&self, head: usize) -> String {
-        let Operation { band, rows, rest, chain, flags, .. } = self.operations[head];
+        let Operation { band, rows, rest, chain, .. } = self.operations[head];
         let rest = (rest - self.first) as usize;
         let mut indices: Vec<usize> = std::iter::once(head).chain(rest..rest + chain as usize - 1).collect();
-        let sampled = if flags & flag::SAMPLES != 0 {
-            format!("min(agent_states[agent].replay_length, {rows}u)")
-        } else {
-            "agent_states[agent].rows".into()
-        };
         let mut text = format!(
             "let first_row = workgroup.x * {band}u;\nif first_row >= {rows}u {{ return; }}\n\
-             let band = Band(agent, first_row, {sampled}, hyper_parameters_of(agent).gamma);\nvar begun: Begun;\n"
+             let band = Band(agent, first_row, min(agent_states[agent].replay_length, {rows}u), hyper_parameters_of(agent).gamma);\nvar begun: Begun;\n"
         );
         while let Some(&first) = indices.first() {
             let level: Vec<usize> = indices.drain(..self.operations[first].level as usize).collect();

@@ -151,8 +151,8 @@ struct AgentState {
     updates: u32,
     replay_head: u32,
     replay_length: u32,
-    // rows of the minibatch at hand
-    rows: u32,
+    // episodes that had ended when the host last cleared the sums: those it was told of
+    reported: u32,
     // 1 - beta1^t, 1 - beta2^t
     bias_correction1: f32,
     bias_correction2: f32,
@@ -179,8 +179,6 @@ struct AgentState {
     // and the steps each environment, and the updates the agent had taken when they ended
     log_steps: array<u32, EPISODE_LOG>,
     log_updates: array<u32, EPISODE_LOG>,
-    // episodes that had ended when the host last cleared the sums: those it was told of
-    reported: u32,
 }
 
 // What one dispatch does. The layered plan reads `first` only, the fused one runs whole iterations.
@@ -218,7 +216,7 @@ const CRITIC: u32 = 1u;
 const COMPATIBLE: u32 = 2u;
 
 // Operation flags.
-// the rows are those of the minibatch, not `rows`
+// the rows are those of the minibatch: as many as the ring holds, `rows` at most
 const MINIBATCH_ROWS: u32 = 1u;
 // update the running statistics (and copy them to the target network)
 const UPDATE_RUNNING: u32 = 2u;
@@ -230,8 +228,6 @@ const TRAIN_NORM: u32 = 8u;
 const WITH_VERDICT: u32 = 512u;
 // the level that begins here has products, whose sums meet in sh_reduce
 const MEETS: u32 = 1024u;
-// the chain that begins here samples its rows
-const SAMPLES: u32 = 2048u;
 // evaluation: no noise, no replay
 const EVALUATION: u32 = 16u;
 // normalise with the running statistics
@@ -244,7 +240,7 @@ const DELTA_RULE: u32 = 256u;
 
 fn operation_rows(operation: Operation, agent: u32) -> u32 {
     if (operation.flags & MINIBATCH_ROWS) != 0u {
-        return agent_states[agent].rows;
+        return min(agent_states[agent].replay_length, operation.rows);
     }
     return operation.rows;
 }
@@ -272,7 +268,7 @@ const HALTED_ENVIRONMENT: u32 = 4u;
 
 // Whether there is something to learn from, and nothing has stopped the agent.
 fn learns(agent: u32) -> bool {
-    return agent_states[agent].halted == 0u && agent_states[agent].rows != 0u;
+    return agent_states[agent].halted == 0u && agent_states[agent].replay_length != 0u;
 }
 
 fn halt(agent: u32, reason: u32, update: u32) {

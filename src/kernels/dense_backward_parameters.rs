@@ -99,7 +99,7 @@ mod tests {
                 let beside = Place { offset: operation.input + vec4s(inputs), ..input(&operation, actions) };
                 let drawn: Vec<_> = (0..AGENTS)
                     .map(|agent| {
-                        fixture.contents.states[agent as usize].rows = sampled;
+                        fixture.contents.states[agent as usize].replay_length = sampled;
                         let x = fixture.draw(agent, input(&operation, inputs), sampled, -1.0, 1.0);
                         let a = fixture.draw(agent, beside, sampled, -1.0, 1.0);
                         (x, a, fixture.draw(agent, forward(&operation, columns), sampled, -1.0, 1.0))

@@ -88,7 +88,7 @@ mod tests {
         let columns = shape.layers[0].0;
         let inputs: Vec<_> = (0..AGENTS).map(|agent| fixture.draw(agent, input(&operation, shape.inputs), shape.rows, -1.0, 1.0)).collect();
         for state in &mut fixture.contents.states {
-            state.rows = sampled;
+            state.replay_length = sampled;
         }
         fixture.contents.run(rig, &steps);
         let rows = if pass.flags & flag::MINIBATCH_ROWS != 0 { sampled } else { shape.rows };

@@ -102,7 +102,7 @@ impl Fixture {
         let bounds = Place::vector(self.network.bounds, self.network.action_size);
         let centre = Place { offset: bounds.offset + vec4s(bounds.columns), ..bounds };
         for agent in 0..AGENTS {
-            self.contents.states[agent as usize].rows = self.rows;
+            self.contents.states[agent as usize].replay_length = self.rows;
             for half in [0, self.contents.sizes.target_offset] {
                 for tensor in self.network.tensors() {
                     let positive = tensor.name.ends_with("scale") || tensor.name.ends_with("running_variance");

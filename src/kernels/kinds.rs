@@ -34,10 +34,11 @@ pub(crate) enum Kernel {
     PolicyObjectiveBand,
     SampleBand,
     ActivateTanh,
+    SampleRows,
 }
 
 impl Kernel {
-    pub const ALL: &'static [Kernel; 30] = &[
+    pub const ALL: &'static [Kernel; 31] = &[
         Kernel::Sample,
         Kernel::NormaliseInput,
         Kernel::ForwardLinear,
@@ -68,6 +69,7 @@ impl Kernel {
         Kernel::PolicyObjectiveBand,
         Kernel::SampleBand,
         Kernel::ActivateTanh,
+        Kernel::SampleRows,
     ];
 
     /// The kinds that only networks with batch norm have.
@@ -87,12 +89,14 @@ impl Kernel {
     /// is asked for, so that they differ in little; a tanh is worth it where it saves a dispatch (`joins_tanh`).
     pub fn family(self, joins_tanh: bool) -> &'static [Kernel] {
         const FAMILIES: [&[Kernel]; 3] = [
-            &[Kernel::ForwardRectified, Kernel::ForwardLinear],
+            &[Kernel::ForwardRectified, Kernel::ForwardLinear, Kernel::SampleRows],
             &[Kernel::BackwardNormalised, Kernel::BackwardInputNorm],
             &[Kernel::TangentRectified, Kernel::TangentTanh],
         ];
-        const WITH_TANH: [&[Kernel]; 2] =
-            [&[Kernel::ForwardRectified, Kernel::ForwardLinear, Kernel::ActivateTanh], &[Kernel::BackwardRectified, Kernel::BackwardTanh]];
+        const WITH_TANH: [&[Kernel]; 2] = [
+            &[Kernel::ForwardRectified, Kernel::ForwardLinear, Kernel::SampleRows, Kernel::ActivateTanh],
+            &[Kernel::BackwardRectified, Kernel::BackwardTanh],
+        ];
         let with_tanh = WITH_TANH.into_iter().filter(|_| joins_tanh);
         let alone = &Self::ALL[self as usize..=self as usize];
         with_tanh.chain(FAMILIES).find(|family| family.contains(&self)).unwrap_or(alone)
@@ -108,6 +112,7 @@ impl Kernel {
                 | Kernel::ActivateTanh
                 | Kernel::BackwardRectified
                 | Kernel::BackwardTanh
+                | Kernel::SampleRows
         )
     }
 
@@ -144,6 +149,7 @@ impl Kernel {
             Kernel::PolicyObjectiveBand => "POLICY_OBJECTIVE_BAND",
             Kernel::SampleBand => "SAMPLE_BAND",
             Kernel::ActivateTanh => "ACTIVATE_TANH",
+            Kernel::SampleRows => "SAMPLE_ROWS",
         }
     }
 }

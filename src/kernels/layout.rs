@@ -63,9 +63,9 @@ fn structs_have_the_same_members_at_the_same_offsets() {
             adam_one_minus_beta2, adam_epsilon, hard_update_every, noise_kind, noise_sigma, ou_theta, ou_dt, noise_is_relative,
             compatible_learning_rate, ou_start, noise_schedule, noise_final, noise_span);
         assert_eq!(wgsl_struct(&module, "HyperParameters"), hyper_parameters);
-        let state: Members = rust_struct!(AgentState: steps, updates, replay_head, replay_length, rows, bias_correction1,
+        let state: Members = rust_struct!(AgentState: steps, updates, replay_head, replay_length, reported, bias_correction1,
             bias_correction2, blend, halted, halted_at, episodes, episode_began, measured_updates, critic_loss, actor_loss, value,
-            value_maximum, absolute_td_error, saturated, episode_maximum_value, log, log_steps, log_updates, reported);
+            value_maximum, absolute_td_error, saturated, episode_maximum_value, log, log_steps, log_updates);
         assert_eq!(wgsl_struct(&module, "AgentState"), state);
         let dispatch: Members =
             rust_struct!(DispatchEntry: first, operations, learn_first, learn_operations, iterations, simulates, updates, reserved);
@@ -154,7 +154,6 @@ fn constants_have_the_same_values() {
             ("RUNNING_STATISTICS", flag::RUNNING_STATISTICS),
             ("WITH_VERDICT", flag::WITH_VERDICT),
             ("MEETS", flag::MEETS),
-            ("SAMPLES", flag::SAMPLES),
             ("RECORD_GRADIENTS", option::RECORD_GRADIENTS),
             ("STORE_UNCLIPPED_ACTIONS", option::STORE_UNCLIPPED_ACTIONS),
             ("TRUNCATION_IS_TERMINAL", option::TRUNCATION_IS_TERMINAL),

@@ -83,7 +83,7 @@ mod tests {
             let mut contents = Contents::new(AGENTS, 2 * vec4s(actions) + 2, room.length());
             contents.sizes.action_size = actions;
             for (agent, state) in contents.states.iter_mut().enumerate() {
-                state.rows = sampled;
+                state.replay_length = sampled;
                 state.updates = 7 * agent as u32;
                 contents.hyper_parameters[agent].gamma = [0.99, 0.5, 0.0][agent];
             }

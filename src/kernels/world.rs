@@ -73,7 +73,8 @@ impl World {
 
     /// Draws a minibatch for every agent.
     pub fn sample(&mut self) {
-        let steps = Self::of_kind(&self.update.steps.0, Kernel::Sample);
+        let takes_bands = self.rig.pipelines.bands_in_place(self.update.observation.rows) > 0;
+        let steps = Self::of_kind(&self.update.steps.0, if takes_bands { Kernel::SampleRows } else { Kernel::Sample });
         self.contents.run(&self.rig, &steps);
     }
 

@@ -53,7 +53,7 @@ fn compare_forward(rig: &Rig, shape: &Shape, pass: Pass, sampled: u32) {
     let (columns, name) = if shape.input_norm { (shape.inputs, "input_norm") } else { (shape.layers[0].0, "norm1") };
     let target = fixture.contents.sizes.target_offset;
     for state in &mut fixture.contents.states {
-        state.rows = sampled;
+        state.replay_length = sampled;
     }
     let drawn: Vec<_> = (0..AGENTS)
         .map(|agent| {
@@ -245,7 +245,7 @@ fn compare_backward(rig: &Rig, shape: &Shape, pass: Pass, sampled: u32, train: b
     fixture.contents.sizes.flags = option::RECORD_GRADIENTS;
     fixture.contents.moments.fill(0.0);
     for state in &mut fixture.contents.states {
-        (state.rows, state.updates, state.bias_correction1, state.bias_correction2) = (sampled, 1, 0.1, 0.001);
+        (state.replay_length, state.updates, state.bias_correction1, state.bias_correction2) = (sampled, 1, 0.1, 0.001);
     }
     let mut steps = Vec::new();
     let builder = fixture.builder(&rig.pipelines);

@@ -62,7 +62,7 @@ fn the_action_gradient_and_on_through_the_scaled_tanh() {
             assert_eq!((steps.len(), operation.kind), (1, Kernel::BackwardTanh as u32));
             let drawn: Vec<_> = (0..AGENTS)
                 .map(|agent| {
-                    fixture.contents.states[agent as usize].rows = sampled;
+                    fixture.contents.states[agent as usize].replay_length = sampled;
                     let z = wide(&fixture.numbers.uniform(sampled * actions, -2.0, 2.0));
                     let (scale, centre) = fixture.bounds(agent);
                     let action = reference_activation(&z, Activation::ScaledTanh { scale: &scale, centre: &centre });
