@@ -178,45 +178,58 @@ impl Builder<'_> {
                 .with_output(output);
         let mut reads = vec![input.access(), Access::Parameters(weights..bias + columns)];
         let mut writes = vec![output.access()];
-        let step = match layer.norm {
-            Some(norm) => {
-                let norm = norm + pass.parameters;
-                if pass.mode == Mode::Inference {
-                    (operation.kind, operation.norm) = (Kernel::ForwardInference as u32, norm);
-                } else if let Some((normalised, statistics)) = activations.norms[index] {
-                    operation.kind = Kernel::ForwardNormalised as u32;
-                    operation = self.at_norm(operation, norm, (normalised, statistics));
-                    writes.extend([normalised.access(), Matrix::vector(statistics, 2 * columns).access()]);
-                }
-                self.normalising(pass, operation, reads, writes)
+        if let Some(norm) = layer.norm {
+            let norm = norm + pass.parameters;
+            if pass.mode == Mode::Inference {
+                (operation.kind, operation.norm) = (Kernel::ForwardInference as u32, norm);
+            } else if let Some((normalised, statistics)) = activations.norms[index] {
+                operation.kind = Kernel::ForwardNormalised as u32;
+                operation = self.at_norm(operation, norm, (normalised, statistics));
+                writes.extend([normalised.access(), Matrix::vector(statistics, 2 * columns).access()]);
             }
-            None => {
-                let acts = last && self.network.role == Role::Actor;
-                // a linear layer, and its tanh by itself where that joins the layers before
-                let bands = if self.grid.joins_tanh { self.grid.bands_in_place(input.rows) } else { 0 };
-                operation.kind = match (last, acts) {
-                    (false, _) => Kernel::ForwardRectified,
-                    (true, true) if bands == 0 => Kernel::ForwardTanh,
-                    (true, _) => Kernel::ForwardLinear,
-                } as u32;
-                if acts {
-                    let bounds = self.network.bounds;
-                    let of_bounds = Access::Parameters(bounds..bounds + 2 * columns);
-                    if bands > 0 {
-                        steps.push(Step { operation, reads, writes });
-                        operation = Operation { kind: Kernel::ActivateTanh as u32, rows: input.rows, columns, ..self.operation(pass) }
-                            .with_output(output);
-                        operation = Operation { units: bands * columns, inner: 0, norm: bounds, ..operation }.with_input(output);
-                        (reads, writes) = (vec![output.access(), of_bounds], vec![output.access()]);
-                    } else {
-                        operation.norm = bounds;
-                        reads.push(of_bounds);
-                    }
-                }
-                Step { operation, reads, writes }
-            }
+            return steps.push(self.normalising(pass, operation, reads, writes));
+        }
+        let acts = last && self.network.role == Role::Actor;
+        let tanh = if acts { self.tanh_in_place(pass, output) } else { None };
+        operation.kind = match (last, acts && tanh.is_none()) {
+            (false, _) => Kernel::ForwardRectified,
+            (true, false) => Kernel::ForwardLinear,
+            (true, true) => Kernel::ForwardTanh,
+        } as u32;
+        if operation.kind == Kernel::ForwardTanh as u32 {
+            operation.norm = self.network.bounds;
+            reads.push(self.bounds());
+        }
+        steps.push(Step { operation, reads, writes });
+        steps.extend(tanh);
+    }
+
+    /// Half range and centre of every action.
+    fn bounds(&self) -> Access {
+        let bounds = self.network.bounds;
+        Access::Parameters(bounds..bounds + 2 * vec4s(self.network.action_size))
+    }
+
+    /// The scaled tanh of what a linear layer left in `output`, by itself, where it joins the layers before.
+    fn tanh_in_place(&self, pass: Pass, output: Matrix) -> Option<Step> {
+        let bands = self.grid.bands_in_place(output.rows);
+        if bands == 0 || !self.grid.joins_tanh {
+            return None;
+        }
+        let columns = vec4s(self.network.action_size);
+        let operation = Operation {
+            kind: Kernel::ActivateTanh as u32,
+            units: bands * columns,
+            rows: output.rows,
+            columns,
+            norm: self.network.bounds,
+            ..self.operation(pass)
         };
-        steps.push(step);
+        Some(Step {
+            operation: operation.with_input(output).with_output(output),
+            reads: vec![output.access(), self.bounds()],
+            writes: vec![output.access()],
+        })
     }
 
     /// The statistics flags of a backward pass through normalised layers.
@@ -261,34 +274,35 @@ impl Builder<'_> {
         let layer = &self.network.layers[index];
         let columns = layer.columns();
         let input = gradients.layers[index + 1];
-        let output = gradients.layers[index];
         let forward = activations.hidden[index].window(0, columns);
-        let deal = self.grid.deal(input.rows, columns, above.columns());
-        let weights = above.weights + pass.parameters;
-        let operation = Operation {
-            kind: Kernel::BackwardRectified as u32,
-            rows: input.rows,
-            inner: above.columns(),
-            columns,
-            weights,
-            weights_stride: above.columns(),
-            flags: Self::backward_flags(pass),
-            ..self.operation(pass)
-        }
-        .dealt(deal)
-        .with_input(input)
-        .with_output(output)
-        .with_forward(forward);
-        let mut step = Step {
-            operation,
-            reads: vec![input.access(), forward.access(), Access::Parameters(weights..weights + 4 * columns * above.columns())],
-            writes: vec![output.access()],
-        };
+        let mut step = self.through_weights(pass, Kernel::BackwardRectified, above, input, gradients.layers[index]);
+        step.operation = step.operation.dealt(self.grid.deal(input.rows, columns, above.columns())).with_forward(forward);
+        step.reads.push(forward.access());
         if let (Some(norm), Some(norms)) = (layer.norm, activations.norms[index]) {
             step.operation.kind = Kernel::BackwardNormalised as u32;
             self.through_norm(pass, &mut step, norm, norms, train);
         }
         steps.push(step);
+    }
+
+    /// The gradient of a layer's output, `input`, back through its weights to all columns of `output`.
+    fn through_weights(&self, pass: Pass, kernel: Kernel, layer: &Layer, input: Matrix, output: Matrix) -> Step {
+        let weights = layer.weights + pass.parameters;
+        let operation = Operation {
+            kind: kernel as u32,
+            rows: input.rows,
+            inner: layer.columns(),
+            columns: output.columns,
+            weights,
+            weights_stride: layer.columns(),
+            flags: Self::backward_flags(pass),
+            ..self.operation(pass)
+        };
+        Step {
+            operation: operation.with_input(input).with_output(output),
+            reads: vec![input.access(), Access::Parameters(weights..weights + 4 * output.columns * layer.columns())],
+            writes: vec![output.access()],
+        }
     }
 
     /// Takes a gradient on through batch norm; with `train`, its scale and shift take their Adam step.
@@ -314,29 +328,11 @@ impl Builder<'_> {
         if let (Some(norm), Some(norms), Some(output)) = (self.network.input_norm, activations.input_norm, gradients.input) {
             let first = &self.network.layers[0];
             let input = gradients.layers[0];
-            let columns = vec4s(self.network.observation_size);
-            let weights = first.weights + pass.parameters;
-            let mut operation = Operation {
-                kind: Kernel::BackwardInputNorm as u32,
-                rows: input.rows,
-                inner: first.columns(),
-                columns,
-                weights,
-                weights_stride: first.columns(),
-                flags: Self::backward_flags(pass),
-                ..self.operation(pass)
-            }
-            .with_input(input)
-            .with_output(output);
+            let mut step = self.through_weights(pass, Kernel::BackwardInputNorm, first, input, output);
             // the first layer's own norm takes away whatever the shift adds
             if Self::cancels_bias(pass, first) {
-                operation.flags |= flag::CANCELLED_BIAS;
+                step.operation.flags |= flag::CANCELLED_BIAS;
             }
-            let mut step = Step {
-                operation,
-                reads: vec![input.access(), Access::Parameters(weights..weights + 4 * columns * first.columns())],
-                writes: vec![output.access()],
-            };
             self.through_norm(pass, &mut step, norm, norms, true);
             steps.push(step);
         }
