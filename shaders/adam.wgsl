@@ -76,9 +76,9 @@ fn adam_step(operation: Operation, agent: u32) -> AdamStep {
     step.agent = agent;
     step.network = network;
     step.halted = !learns(agent) || is_refused(operation, agent);
-    step.record = (sizes.flags & RECORD_GRADIENTS) != 0u && network != COMPATIBLE;
-    step.plain = (sizes.flags & GRADIENT_DESCENT) != 0u || network == COMPATIBLE;
-    step.blends = (sizes.flags & NO_TARGETS) == 0u;
+    step.record = (OPTIONS & RECORD_GRADIENTS) != 0u && network != COMPATIBLE;
+    step.plain = (OPTIONS & GRADIENT_DESCENT) != 0u || network == COMPATIBLE;
+    step.blends = (OPTIONS & NO_TARGETS) == 0u;
     step.moments = agent * sizes.moments_stride;
     step.gradients = step.moments + sizes.gradient_offset;
     step.parameters = agent * sizes.parameters_stride;

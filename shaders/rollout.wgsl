@@ -134,7 +134,7 @@ fn step_environment(operation: Operation, agent: u32, e: u32) {
         }
         action[i] = clamp(wanted, centre - scale, centre + scale);
         if !evaluating {
-            replay[slot + OBSERVATION_SIZE + i] = select(action[i], wanted, (sizes.flags & STORE_UNCLIPPED_ACTIONS) != 0u);
+            replay[slot + OBSERVATION_SIZE + i] = select(action[i], wanted, (OPTIONS & STORE_UNCLIPPED_ACTIONS) != 0u);
         }
     }
 
@@ -161,7 +161,7 @@ fn step_environment(operation: Operation, agent: u32, e: u32) {
             replay[slot + OBSERVATION_SIZE + ACTION_SIZE + 2u + i] = next_observation[i];
         }
         replay[slot + OBSERVATION_SIZE + ACTION_SIZE] = result.reward;
-        let terminal = result.terminated || (truncated && (sizes.flags & TRUNCATION_IS_TERMINAL) != 0u);
+        let terminal = result.terminated || (truncated && (OPTIONS & TRUNCATION_IS_TERMINAL) != 0u);
         replay[slot + OBSERVATION_SIZE + ACTION_SIZE + 1u] = select(0.0, 1.0, terminal);
     }
 
@@ -176,7 +176,7 @@ fn step_environment(operation: Operation, agent: u32, e: u32) {
         atomicAdd(&sh_finished, 1u);
         environments[tail + EPISODE_RETURN] = 0.0;
         environments[tail + EPISODE_LENGTH] = 0.0;
-        if (sizes.flags & RESET_NOISE) != 0u {
+        if (OPTIONS & RESET_NOISE) != 0u {
             for (var i = 0u; i < ACTION_SIZE; i++) {
                 environments[noise_address + i] = first_noise(agent);
             }

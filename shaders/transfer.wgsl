@@ -149,7 +149,7 @@ fn end_episode() {
     agent_states[agent].episodes = episode + 1u;
     agent_states[agent].episode_maximum_value = 0.0;
     agent_states[agent].episode_began = updates;
-    if (sizes.flags & RESET_NOISE) != 0u {
+    if (OPTIONS & RESET_NOISE) != 0u {
         let noise_address = (agent * sizes.environments + transfer.environment) * sizes.environment_stride + 1u;
         for (var i = 0u; i < sizes.action_size; i++) {
             environments[noise_address + i] = first_noise(agent);

@@ -9,8 +9,9 @@ use crate::ddpg::{Networks, Update};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::kernels::{Grid, Kernel};
-use crate::memory::{AgentState, Sizes, option};
+use crate::memory::{AgentState, Sizes};
 use crate::operation::{Access, Operation, Step, check_operations};
+use crate::pipelines::option;
 use crate::plan::{self, Plan};
 use crate::population::Options;
 use crate::program::{Program, Steps, check_workgroups};
@@ -200,9 +201,9 @@ pub(crate) fn transition_stride(environment: &Environment) -> u32 {
     2 * environment.observation_size + environment.action_size() + 2
 }
 
-pub(crate) fn sizes(config: &Config, environment: &Environment, networks: &Networks, activations: u32, options: Options) -> Sizes {
-    let transition = transition_stride(environment);
-    let flags = [
+/// What a population's pipelines are compiled for, bits of [`option`].
+pub(crate) fn option_bits(config: &Config, options: Options) -> u32 {
+    let bits = [
         (options.record_gradients, option::RECORD_GRADIENTS),
         (config.store_unclipped_actions, option::STORE_UNCLIPPED_ACTIONS),
         (config.truncation_is_terminal, option::TRUNCATION_IS_TERMINAL),
@@ -210,6 +211,11 @@ pub(crate) fn sizes(config: &Config, environment: &Environment, networks: &Netwo
         (config.optimizer == Optimizer::GradientDescent, option::GRADIENT_DESCENT),
         (!config.algorithm.has_targets(), option::NO_TARGETS),
     ];
+    bits.iter().filter(|(on, _)| *on).map(|(_, bit)| bit).sum()
+}
+
+pub(crate) fn sizes(config: &Config, environment: &Environment, networks: &Networks, activations: u32, options: Options) -> Sizes {
+    let transition = transition_stride(environment);
     Sizes {
         agents: config.agents,
         environments: config.environments,
@@ -228,7 +234,6 @@ pub(crate) fn sizes(config: &Config, environment: &Environment, networks: &Netwo
         action_size: environment.action_size(),
         time_limit: config.time_limit(environment),
         random_steps: config.random_steps.div_ceil(config.environments),
-        flags: flags.iter().filter(|(on, _)| *on).map(|(_, bit)| bit).sum(),
         normalisation_epsilon: config.batch_norm_epsilon,
         normalisation_decay: config.batch_norm_decay,
     }

@@ -30,19 +30,8 @@ pub struct Sizes {
     pub action_size: u32,
     pub time_limit: u32,
     pub random_steps: u32,
-    pub flags: u32,
     pub normalisation_epsilon: f32,
     pub normalisation_decay: f32,
-}
-
-/// `Sizes::flags`, as in `shaders/shared/bindings.wgsl`.
-pub(crate) mod option {
-    pub const RECORD_GRADIENTS: u32 = 1;
-    pub const STORE_UNCLIPPED_ACTIONS: u32 = 2;
-    pub const TRUNCATION_IS_TERMINAL: u32 = 4;
-    pub const RESET_NOISE: u32 = 8;
-    pub const GRADIENT_DESCENT: u32 = 16;
-    pub const NO_TARGETS: u32 = 32;
 }
 
 /// Finished episodes an agent's state remembers.

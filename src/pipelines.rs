@@ -29,6 +29,16 @@ impl std::ops::Deref for Pipelines {
     }
 }
 
+/// What a population does differently, `OPTIONS` of `shaders/shared/bindings.wgsl`.
+pub(crate) mod option {
+    pub const RECORD_GRADIENTS: u32 = 1;
+    pub const STORE_UNCLIPPED_ACTIONS: u32 = 2;
+    pub const TRUNCATION_IS_TERMINAL: u32 = 4;
+    pub const RESET_NOISE: u32 = 8;
+    pub const GRADIENT_DESCENT: u32 = 16;
+    pub const NO_TARGETS: u32 = 32;
+}
+
 /// What a pipeline is compiled from.
 struct Blueprint<'a> {
     label: &'a str,
@@ -51,6 +61,8 @@ pub(crate) struct Pipelines {
     pub memory_layout: wgpu::BindGroupLayout,
     pub dispatch_layout: wgpu::BindGroupLayout,
     grid: Grid,
+    /// Bits of [`option`].
+    options: u32,
     /// Whether kinds that differ in little share a pipeline: on a software driver, which takes seconds to compile one.
     shares: bool,
     /// Bytes between two entries of the dispatch table.
@@ -60,11 +72,11 @@ pub(crate) struct Pipelines {
 }
 
 impl Pipelines {
-    /// Checks the environment's WGSL; each kernel is compiled when a program first needs it.
+    /// Checks the environment's WGSL; each kernel is compiled when a program first needs it. `options`: bits of [`option`].
     ///
     /// # Errors
     /// [`Error::Shader`] for WGSL that does not hold; [`Error::Limit`] where the device offers less than WebGPU's defaults.
-    pub fn new(device: &wgpu::Device, environment: &Environment, grid: Grid) -> Result<Self> {
+    pub fn new(device: &wgpu::Device, environment: &Environment, grid: Grid, options: u32) -> Result<Self> {
         let limits = device.limits();
         if limits.max_storage_buffers_per_shader_stage < 7 {
             return Err(Error::Limit {
@@ -101,6 +113,7 @@ impl Pipelines {
             memory_layout,
             dispatch_layout,
             grid,
+            options,
             shares: device.adapter_info().device_type == wgpu::DeviceType::Cpu,
             dispatch_alignment: dispatch_stride(device),
             pipelines: Mutex::default(),
@@ -113,7 +126,7 @@ impl Pipelines {
         if let Some(movers) = self.movers.get() {
             return Ok(movers);
         }
-        let movers = Movers::new(&self.device, self.medium())?;
+        let movers = Movers::new(&self.device, self.medium(), self.options)?;
         Ok(self.movers.get_or_init(|| movers))
     }
 
@@ -147,15 +160,21 @@ impl Pipelines {
 
     /// The pipeline of a module of its own, written for one dispatch of `kinds`.
     pub fn compile_specialised(&self, entry_point: &str, kinds: Kinds, source: String) -> wgpu::ComputePipeline {
-        let mut constants = self.grid.overrides(kinds);
+        let mut constants = self.overrides(kinds);
         constants.push(("SPECIALISED", 1.0));
         let label = kinds.names();
         let layout = &self.specialised_layout;
         self.build(Blueprint { label: &label, entry_point, kinds, source, layout, constants, checks_bounds: false })
     }
 
+    fn overrides(&self, kinds: Kinds) -> Vec<(&'static str, f64)> {
+        let mut overrides = self.grid.overrides(kinds);
+        overrides.push(("OPTIONS", f64::from(self.options)));
+        overrides
+    }
+
     fn compile(&self, label: &str, entry_point: &str, kinds: Kinds) -> wgpu::ComputePipeline {
-        let (source, constants) = (shader::of_kinds(&self.source, kinds), self.grid.overrides(kinds));
+        let (source, constants) = (shader::of_kinds(&self.source, kinds), self.overrides(kinds));
         self.build(Blueprint { label, entry_point, kinds, source, layout: &self.layout, constants, checks_bounds: true })
     }
 

@@ -150,7 +150,7 @@ impl Policy {
                 parameters,
                 "use smaller networks",
             )?,
-            pipelines: Arc::new(Pipelines::new(device, environment, grid)?),
+            pipelines: Arc::new(Pipelines::new(device, environment, grid, 0)?),
             networks: Networks::new(config, environment),
             first: 0,
             epsilon: config.batch_norm_epsilon,

@@ -9,7 +9,7 @@ use crate::fault::guarded;
 use crate::host::HostMemory;
 use crate::hyper_parameters::HyperParameters;
 use crate::kernels::{Dealing, Tile};
-use crate::layout::{Demand, Demands, Layout, Programs};
+use crate::layout::{Demand, Demands, Layout, Programs, option_bits};
 use crate::memory::{AgentState, Memory, RoleBuffers};
 use crate::operation::Operation;
 use crate::pipelines::Pipelines;
@@ -158,7 +158,7 @@ impl Population {
         layout.check_dispatches(&limits, environment, plan, &grid)?;
         let demands = layout.demands(&limits);
         let Layout { networks, update, rollout, sizes, mut programs, table } = layout;
-        let pipelines = Arc::new(Pipelines::new(device, environment, grid)?);
+        let pipelines = Arc::new(Pipelines::new(device, environment, grid, option_bits(config, options))?);
         // in every plan, environments on the host need the actor alone
         for program in [&programs.reset, &programs.clear_measurements, &programs.actor] {
             program.prepare(&pipelines);

@@ -51,6 +51,8 @@ pub(crate) enum Mover {
 pub(crate) struct Movers {
     device: wgpu::Device,
     module: wgpu::ShaderModule,
+    /// `OPTIONS` of the shader.
+    options: u32,
     pipelines: [std::sync::OnceLock<wgpu::ComputePipeline>; 6],
 }
 
@@ -63,13 +65,13 @@ pub(crate) struct Move {
 }
 
 impl Movers {
-    pub fn new(device: &wgpu::Device, medium: Medium) -> Result<Self> {
+    pub fn new(device: &wgpu::Device, medium: Medium, options: u32) -> Result<Self> {
         let source = crate::shader::assemble_transfer(medium)?;
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some("ddpg-wgpu transfer"),
             source: wgpu::ShaderSource::Wgsl(source.into()),
         });
-        Ok(Self { device: device.clone(), module, pipelines: Default::default() })
+        Ok(Self { device: device.clone(), module, options, pipelines: Default::default() })
     }
 
     /// Binds `mover` to the memory that it uses, by its binding numbers.
@@ -95,7 +97,10 @@ impl Movers {
                 layout: None,
                 module: &self.module,
                 entry_point: Some(entry_point),
-                compilation_options: Default::default(),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    constants: &[("OPTIONS", f64::from(self.options))],
+                    ..Default::default()
+                },
                 cache: None,
             })
         });

@@ -90,10 +90,13 @@ struct Sizes {
     action_size: u32,
     time_limit: u32,
     random_steps: u32,
-    flags: u32,
     normalisation_epsilon: f32,
     normalisation_decay: f32,
 }
+
+// What a population does differently, a bit each. A constant of its pipelines: on software drivers, which execute both sides
+// of a branch, even a store that is not made takes time.
+override OPTIONS: u32 = 0u;
 
 const RECORD_GRADIENTS: u32 = 1u;
 const STORE_UNCLIPPED_ACTIONS: u32 = 2u;

@@ -31,14 +31,14 @@ mod tests {
     use crate::kernels::fixture::{AGENTS, Fixture, Shape, forward, input, shapes};
     use crate::kernels::harness::{Numbers, Place, assert_close, differences, learning, rigs, sum_tolerance, wide};
     use crate::kernels::{Kernel, dense_backward_input, dense_forward};
-    use crate::memory::option;
     use crate::network::Role;
     use crate::operation::flag;
+    use crate::pipelines::option;
 
     /// A fixture that records gradients and has taken one update, so that Adam's corrections are 1 - beta.
     fn recording(shape: &Shape) -> Fixture {
         let mut fixture = Fixture::new(shape);
-        fixture.contents.sizes.flags = option::RECORD_GRADIENTS;
+        fixture.contents.options = option::RECORD_GRADIENTS;
         fixture.contents.moments.fill(0.0);
         for state in &mut fixture.contents.states {
             (state.updates, state.bias_correction1, state.bias_correction2, state.blend) = (1, 0.1, 0.001, 0.5);

@@ -40,44 +40,54 @@ pub(crate) struct Rig {
     pub name: &'static str,
     pub gpu: &'static Gpu,
     pub pipelines: Arc<Pipelines>,
+    environment: Environment,
 }
 
 /// The portable tile on a device with the default limits, and every other tile that the adapter runs.
 pub(crate) fn rigs(environment: &Environment) -> Vec<Rig> {
-    let one_agent = compiled("small tile, default limits", default_limits(), environment, Tile::Small);
+    let one_agent = compiled("small tile, default limits", default_limits(), environment, Tile::Small, 0);
     // many agents keep a GPU busy without sharing tiles: products go other ways
-    let many_agents = compiled("small tile, many agents", default_limits(), environment, Tile::Small);
+    let many_agents = compiled("small tile, many agents", default_limits(), environment, Tile::Small, 0);
     let mut rigs = vec![rig(environment), one_agent, many_agents];
     let named = [("subgroup tile, textures, all limits", Tile::Subgroup), ("portable tile, textures, all limits", Tile::Texture)];
     let teams = named.into_iter().filter(|(_, tile)| tile.runs_on(&all_limits().device));
-    rigs.extend(teams.map(|(name, tile)| compiled(name, all_limits(), environment, tile)));
+    rigs.extend(teams.map(|(name, tile)| compiled(name, all_limits(), environment, tile, 0)));
     rigs
 }
 
 /// The portable tile on a device with the default limits, for kernels without a product.
 pub(crate) fn rig(environment: &Environment) -> Rig {
-    compiled("portable tile, default limits", default_limits(), environment, Tile::Portable)
+    compiled("portable tile, default limits", default_limits(), environment, Tile::Portable, 0)
 }
 
-fn compiled(name: &'static str, gpu: &'static Gpu, environment: &Environment, tile: Tile) -> Rig {
-    type Cache = Mutex<HashMap<(&'static str, String, usize), Arc<OnceLock<Arc<Pipelines>>>>>;
+fn compiled(name: &'static str, gpu: &'static Gpu, environment: &Environment, tile: Tile, options: u32) -> Rig {
+    type Cache = Mutex<HashMap<(&'static str, String, u32, usize), Arc<OnceLock<Arc<Pipelines>>>>>;
     static CACHE: OnceLock<Cache> = OnceLock::new();
     let cell = {
         let mut cache = CACHE.get_or_init(Default::default).lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(cache.entry((name, environment.name.to_string(), lane())).or_default())
+        Arc::clone(cache.entry((name, environment.name.to_string(), options, lane())).or_default())
     };
     let pipelines = cell.get_or_init(|| {
         let agents = if name.ends_with("many agents") { 1024 } else { 1 };
         let grid = Grid::of(tile, agents).with_bands(gpu.device.limits().max_compute_workgroup_storage_size);
-        Arc::new(Pipelines::new(&gpu.device, environment, grid).unwrap_or_else(|error| panic!("{}: {error}", environment.name)))
+        Arc::new(Pipelines::new(&gpu.device, environment, grid, options).unwrap_or_else(|error| panic!("{}: {error}", environment.name)))
     });
-    Rig { name, gpu, pipelines: Arc::clone(pipelines) }
+    Rig { name, gpu, pipelines: Arc::clone(pipelines), environment: environment.clone() }
+}
+
+impl Rig {
+    /// The kernels compiled for a population with these options, bits of `pipelines::option`.
+    fn with(&self, options: u32) -> Arc<Pipelines> {
+        compiled(self.name, self.gpu, &self.environment, self.pipelines.tile, options).pipelines
+    }
 }
 
 /// A population's memory on the host, agent after agent as on the device.
 #[derive(Debug, Clone)]
 pub(crate) struct Contents {
     pub sizes: Sizes,
+    /// Bits of `pipelines::option`.
+    pub options: u32,
     pub hyper_parameters: Vec<HyperParameters>,
     pub parameters: Vec<f32>,
     pub moments: Vec<f32>,
@@ -113,6 +123,7 @@ impl Contents {
         let filled = |stride: u32| vec![CANARY; (agents * stride * 4) as usize];
         Self {
             sizes,
+            options: 0,
             hyper_parameters: (0..agents).map(|agent| HyperParameters::of_agent(config, agent)).collect(),
             parameters: filled(sizes.parameters_stride),
             moments: filled(sizes.moments_stride),
@@ -131,9 +142,9 @@ impl Contents {
     /// Runs `steps` again and again in one pass, without the host touching anything between.
     pub fn repeat(&mut self, rig: &Rig, steps: &[Step], times: usize) {
         let before = self.clone();
-        let (device, queue) = (&rig.gpu.device, &rig.gpu.queue);
+        let (device, queue, pipelines) = (&rig.gpu.device, &rig.gpu.queue, rig.with(self.options));
         let mut table = Vec::new();
-        let program = Steps(steps.to_vec()).schedule(&mut table, &rig.pipelines);
+        let program = Steps(steps.to_vec()).schedule(&mut table, &pipelines);
         let raw: Vec<_> = self.hyper_parameters.iter().map(HyperParameters::raw).collect();
         let buffers = RoleBuffers {
             parameters: vectors(rig, Content::Floats, &self.parameters),
@@ -144,13 +155,13 @@ impl Contents {
             environments: buffer(rig, &self.environments),
             agent_states: buffer(rig, &self.states),
         };
-        let memory = Memory::new(device, queue, &rig.pipelines, self.sizes, &table, buffers).expect("few operations");
+        let memory = Memory::new(device, queue, &pipelines, self.sizes, &table, buffers).expect("few operations");
         let mut encoder = device.create_command_encoder(&Default::default());
         {
             let mut pass = encoder.begin_compute_pass(&Default::default());
             pass.set_bind_group(0, &memory.bind_group, &[]);
             for _ in 0..times {
-                program.record(&mut pass, &rig.pipelines, &memory.table, self.sizes.agents);
+                program.record(&mut pass, &pipelines, &memory.table, self.sizes.agents);
             }
         }
         queue.submit([encoder.finish()]);

@@ -4,10 +4,10 @@ use super::{Kernel, Tile};
 use crate::dispatch_table::DispatchEntry;
 use crate::environment::Environment;
 use crate::hyper_parameters::RawHyperParameters;
-use crate::memory::{AgentState, EPISODE_LOG, Sizes, option};
+use crate::memory::{AgentState, EPISODE_LOG, Sizes};
 use crate::network::Role;
 use crate::operation::{MOST_OPERATIONS, NOWHERE, Operation, flag};
-use crate::pipelines::memory_binding_types;
+use crate::pipelines::{memory_binding_types, option};
 use crate::shader;
 use crate::simulation;
 use crate::vectors::{Content, Medium};
@@ -55,7 +55,7 @@ fn structs_have_the_same_members_at_the_same_offsets() {
         assert_eq!(wgsl_struct(&module, "Operation"), operation);
         let sizes: Members = rust_struct!(Sizes: agents, environments, parameters_stride, target_offset, moments_stride,
             second_moment_offset, gradient_offset, activations_stride, replay_stride, transition_stride, replay_capacity,
-            environment_stride, batch_size, observation_size, action_size, time_limit, random_steps, flags, normalisation_epsilon,
+            environment_stride, batch_size, observation_size, action_size, time_limit, random_steps, normalisation_epsilon,
             normalisation_decay);
         assert_eq!(wgsl_struct(&module, "Sizes"), sizes);
         let hyper_parameters: Members = rust_struct!(RawHyperParameters: seed_low, seed_high, gamma, tau, actor_learning_rate,
@@ -158,6 +158,8 @@ fn constants_have_the_same_values() {
             ("STORE_UNCLIPPED_ACTIONS", option::STORE_UNCLIPPED_ACTIONS),
             ("TRUNCATION_IS_TERMINAL", option::TRUNCATION_IS_TERMINAL),
             ("RESET_NOISE", option::RESET_NOISE),
+            ("GRADIENT_DESCENT", option::GRADIENT_DESCENT),
+            ("NO_TARGETS", option::NO_TARGETS),
             ("EPISODE_LOG", EPISODE_LOG as u32),
             ("MOST_OPERATIONS", MOST_OPERATIONS as u32),
             ("NOWHERE", NOWHERE),

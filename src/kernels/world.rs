@@ -43,6 +43,7 @@ impl World {
         let rollout = Rollout::new(&networks, &rig.pipelines, config.environments, None, &mut memory);
         let sizes = layout::sizes(config, environment, &networks, memory.length(), Options::default());
         let mut contents = Contents::of_sizes(sizes, config);
+        contents.options = layout::option_bits(config, Options::default());
         contents.activations.fill(0.0);
         let bounds = Place::vector(networks.bounds, environment.action_size());
         for agent in 0..config.agents {

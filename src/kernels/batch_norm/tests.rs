@@ -6,10 +6,10 @@ use crate::kernels::dense_backward_input::{self, reference_rectified};
 use crate::kernels::dense_forward::{self, Activation, reference_activation};
 use crate::kernels::fixture::{AGENTS, Fixture, Shape, forward, input, normalised, output, shapes};
 use crate::kernels::harness::{Numbers, Place, Rig, assert_close, differences, learning, rigs, sum_tolerance, wide};
-use crate::memory::option;
 use crate::network::Role;
 use crate::operation::{Operation, Step, flag};
 use crate::passes::{Mode, Pass};
+use crate::pipelines::option;
 
 /// As in the fixture's sizes, rounded as the shader sees it.
 const EPSILON: f64 = 1e-5_f32 as f64;
@@ -242,7 +242,7 @@ fn acting_normalises_the_state_with_the_running_statistics() {
 /// and activations of a forward pass of random numbers, and compares the gradients of input, scale and shift.
 fn compare_backward(rig: &Rig, shape: &Shape, pass: Pass, sampled: u32, train: bool) {
     let mut fixture = Fixture::new(shape);
-    fixture.contents.sizes.flags = option::RECORD_GRADIENTS;
+    fixture.contents.options = option::RECORD_GRADIENTS;
     fixture.contents.moments.fill(0.0);
     for state in &mut fixture.contents.states {
         (state.replay_length, state.updates, state.bias_correction1, state.bias_correction2) = (sampled, 1, 0.1, 0.001);
