@@ -165,7 +165,7 @@ impl Population {
         }
         match plan {
             Plan::Layered => [&programs.rollout, &programs.learn].into_iter().for_each(|program| program.prepare(&pipelines)),
-            Plan::Specialised => Program::specialise([&mut programs.rollout, &mut programs.learn], &pipelines, &table)?,
+            Plan::Specialised => Program::specialise([&mut programs.rollout, &mut programs.learn], &pipelines, &table, &sizes)?,
             Plan::Fused => {}
         }
         let iterator = (plan == Plan::Fused).then(|| {

@@ -4,6 +4,7 @@
 use crate::bands;
 use crate::error::{Error, Result};
 use crate::kernels::{Grid, Kernel, Kinds};
+use crate::memory::Sizes;
 use crate::operation::{Operation, Step};
 use crate::pipelines::Pipelines;
 use crate::specialised;
@@ -239,9 +240,14 @@ impl Program {
     ///
     /// # Errors
     /// [`Error::Gpu`](crate::Error::Gpu) with what the device reports.
-    pub fn specialise<const N: usize>(programs: [&mut Program; N], pipelines: &Pipelines, table: &[Operation]) -> Result<()> {
+    pub fn specialise<const N: usize>(
+        programs: [&mut Program; N],
+        pipelines: &Pipelines,
+        table: &[Operation],
+        sizes: &Sizes,
+    ) -> Result<()> {
         let dispatches: Vec<&mut Dispatch> = programs.into_iter().flat_map(|program| &mut program.dispatches).collect();
-        let pipelines = specialised::compile_all(pipelines, &dispatches, table)?;
+        let pipelines = specialised::compile_all(pipelines, &dispatches, table, sizes)?;
         for (dispatch, pipeline) in dispatches.into_iter().zip(pipelines) {
             dispatch.specialised = Some(pipeline);
         }

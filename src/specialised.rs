@@ -1,10 +1,11 @@
-//! Pipelines of one dispatch each: its operations are constants of their modules instead of entries of a table. A driver's
-//! compiler then knows every size, stride and place: it divides by shifts, unrolls what is short, and leaves out what the
-//! operation does not have (`benches/RESULTS.md`).
+//! Pipelines of one dispatch each: its operations, and the population's sizes, are constants of their modules instead of entries
+//! of a table. A driver's compiler then knows every size, stride and place: it divides by shifts, unrolls what is short, and
+//! leaves out what the operation does not have (`benches/RESULTS.md`).
 
 use crate::error::Result;
 use crate::fault::guarded;
 use crate::kernels::{Kernel, Kinds};
+use crate::memory::Sizes;
 use crate::operation::{Operation, flag};
 use crate::pipelines::Pipelines;
 use crate::program::Dispatch;
@@ -17,12 +18,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// The entry point of each such module.
 pub(crate) const ENTRY_POINT: &str = "specialised";
 
-/// The pipelines of some dispatches, compiled on all processors where there are threads, which end with it.
+/// The pipelines of some dispatches of a population of `sizes`, compiled on all processors where there are threads, which end with it.
 ///
 /// # Errors
 /// [`Error::Gpu`](crate::Error::Gpu) with what the device reports.
-pub(crate) fn compile_all(pipelines: &Pipelines, dispatches: &[&mut Dispatch], table: &[Operation]) -> Result<Vec<wgpu::ComputePipeline>> {
-    let compile = |dispatch: &Dispatch| guarded(pipelines.device(), || Ok(pipeline(pipelines, dispatch, table)));
+pub(crate) fn compile_all(
+    pipelines: &Pipelines,
+    dispatches: &[&mut Dispatch],
+    table: &[Operation],
+    sizes: &Sizes,
+) -> Result<Vec<wgpu::ComputePipeline>> {
+    let compile = |dispatch: &Dispatch| guarded(pipelines.device(), || Ok(pipeline(pipelines, dispatch, table, sizes)));
     #[cfg(target_family = "wasm")]
     return dispatches.iter().map(|dispatch| compile(dispatch)).collect();
     #[cfg(not(target_family = "wasm"))]
@@ -54,27 +60,43 @@ fn on_all_processors<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Syn
 }
 
 /// The pipeline of a dispatch whose operations lie in `table`, where a dispatch takes every kind.
-pub(crate) fn pipeline(pipelines: &Pipelines, dispatch: &Dispatch, table: &[Operation]) -> wgpu::ComputePipeline {
-    let (source, kinds) = module(pipelines.source(), pipelines.workgroup_size, dispatch, table);
+fn pipeline(pipelines: &Pipelines, dispatch: &Dispatch, table: &[Operation], sizes: &Sizes) -> wgpu::ComputePipeline {
+    let (source, kinds) = module(pipelines.source(), pipelines.workgroup_size, dispatch, table, sizes);
     pipelines.compile_specialised(ENTRY_POINT, kinds, source)
 }
 
 /// The module of a dispatch, out of the `source` of all kernels, and its kinds.
-pub(crate) fn module(source: &str, workgroup_size: u32, dispatch: &Dispatch, table: &[Operation]) -> (String, Kinds) {
+pub(crate) fn module(source: &str, workgroup_size: u32, dispatch: &Dispatch, table: &[Operation], sizes: &Sizes) -> (String, Kinds) {
     let operations = &table[dispatch.first as usize..(dispatch.first + dispatch.operations) as usize];
     let kinds: Kinds = operations.iter().map(|operation| Kernel::from_kind(operation.kind)).collect();
     let writer = Writer { operations, first: dispatch.first, workgroup_size };
     // what looks operations up stays, but executes none
-    let mut text = shader::of_kinds(source, Kinds::default());
+    let mut text = with_sizes(&shader::of_kinds(source, Kinds::default()), sizes);
     text.extend(kinds.iter().map(|kernel| shader::copies_of_kind(source, kernel)));
     text.extend(operations.iter().enumerate().map(|(index, operation)| constant(index, operation)));
     text += &format!(
         "@compute @workgroup_size(WORKGROUP_SIZE)\n\
          fn {ENTRY_POINT}(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {{\n\
-         let agent = workgroup.z;\n{}}}\n",
+         let agent = {};\n{}}}\n",
+        if sizes.agents == 1 { "0u" } else { "workgroup.z" },
         writer.dispatch(dispatch.workgroups.1 as usize)
     );
     (text, kinds)
+}
+
+/// The declaration of a population's sizes in `shaders/shared/bindings.wgsl`.
+const SIZES: &str = "@group(0) @binding(0) var<uniform> sizes: Sizes;";
+
+/// `source` with the sizes as a constant.
+fn with_sizes(source: &str, sizes: &Sizes) -> String {
+    let words: &[u32] = bytemuck::cast_slice(std::slice::from_ref(sizes));
+    // the last two are floats
+    let whole = words[..words.len() - 2].iter().map(|word| format!("{word}u"));
+    let fractions = [sizes.normalisation_epsilon, sizes.normalisation_decay].map(|number| format!("{number:?}f"));
+    let values: Vec<String> = whole.chain(fractions).collect();
+    // the environment's text comes first and may say anything
+    let Some((before, behind)) = source.rsplit_once(SIZES) else { return source.to_owned() };
+    format!("{before}const sizes = Sizes({});{behind}", values.join(", "))
 }
 
 /// An operation as a constant; its fields are all of them words.
@@ -191,7 +213,17 @@ mod tests {
         let mut table = vec![Operation::default(); 3];
         let program = Steps(steps).schedule(&mut table, &grid);
         let source = shader::assemble(&environment, Tile::Small).unwrap_or_else(|error| panic!("{error}")).source;
-        (module(&source, grid.workgroup_size, &program.dispatches[0], &table).0, table)
+        let sizes = Sizes { agents: 1, replay_stride: 4711, normalisation_epsilon: 1e-5, normalisation_decay: 0.99, ..Sizes::default() };
+        (module(&source, grid.workgroup_size, &program.dispatches[0], &table, &sizes).0, table)
+    }
+
+    #[test]
+    fn the_sizes_are_a_constant_and_a_single_agent_is_the_first() {
+        let (text, _) = bands();
+        assert!(!text.contains("var<uniform> sizes"), "there is a uniform left");
+        let constant = text.split_once("const sizes = Sizes(").and_then(|(_, behind)| behind.split_once(");")).expect("a constant").0;
+        assert!(constant.starts_with("1u, 0u,") && constant.contains(" 4711u,") && constant.ends_with(" 1e-5f, 0.99f"), "{constant}");
+        assert!(text.contains("let agent = 0u;"));
     }
 
     #[test]

@@ -5,6 +5,8 @@ use crate::config::{BatchNorm, Config};
 use crate::ddpg::{Networks, Update};
 use crate::environment::Environment;
 use crate::kernels::{Grid, Kernel, Kinds, Tile};
+use crate::layout;
+use crate::population::Options;
 use crate::rollout::Rollout;
 use crate::shader::{self, capabilities};
 use crate::specialised;
@@ -104,8 +106,9 @@ pub fn of_specialised_programs(environment: &Environment) -> Vec<Pipeline> {
         let rollout = Rollout::new(&networks, &grid, 3, None, &mut activations);
         let mut table = Vec::new();
         let programs = [rollout.steps, update.steps].map(|steps| steps.schedule(&mut table, &grid));
+        let sizes = layout::sizes(&config, environment, &networks, activations.length(), Options::default());
         for (number, dispatch) in programs.iter().flat_map(|program| &program.dispatches).enumerate() {
-            let (source, kinds) = specialised::module(&source, grid.workgroup_size, dispatch, &table);
+            let (source, kinds) = specialised::module(&source, grid.workgroup_size, dispatch, &table, &sizes);
             let what = format!("{}, {what}, dispatch {number}, specialised", environment.name);
             let mut pipeline = Pipeline::new(what, source, specialised::ENTRY_POINT, Tile::Small).with("SPECIALISED", 1);
             pipeline.constants.extend(grid.overrides(kinds).into_iter().map(|(name, value)| (name.to_owned(), value)));
