@@ -49,13 +49,18 @@ fn store_observation(operation: Operation, agent: u32, lane: u32, observation: O
     return finite;
 }
 
-// Where evaluation starts its episodes does not depend on the agent: `extra` is the seed, so that agents are compared on
-// the same starts.
-fn begin_episode(operation: Operation, agent: u32, lane: u32, step: u32) -> State {
-    var random = Random(vec4u(step, lane, PURPOSE_RESET, 0u), agent_key(agent));
+// The random numbers of an environment. Those of an evaluation are neither an agent's nor what it was trained on: `extra` is their
+// seed, and they count an episode's own steps and the episodes of all, so that agents are compared on the same ones, and an
+// episode is the same however many run beside it.
+fn environment_random(operation: Operation, agent: u32, lane: u32, step: u32, purpose: u32) -> Random {
     if (operation.flags & EVALUATION) != 0u {
-        random = Random(vec4u(step, lane, PURPOSE_EVALUATION_RESET, 0u), vec2u(operation.extra, 0u));
+        return Random(vec4u(step, agent_states[agent].episodes + lane, PURPOSE_EVALUATION, 0u), vec2u(operation.extra, 0u));
     }
+    return Random(vec4u(step, lane, purpose, 0u), agent_key(agent));
+}
+
+fn begin_episode(operation: Operation, agent: u32, lane: u32, step: u32) -> State {
+    var random = environment_random(operation, agent, lane, step, PURPOSE_RESET);
     return environment_reset(&random);
 }
 
@@ -138,7 +143,9 @@ fn step_environment(operation: Operation, agent: u32, e: u32) {
         }
     }
 
-    var random = Random(vec4u(step, e, PURPOSE_ENVIRONMENT, 0u), agent_key(agent));
+    // the beginning of an evaluation's episode has step 0
+    let draw = select(step, step + 1u, evaluating);
+    var random = environment_random(operation, agent, e, draw, PURPOSE_ENVIRONMENT);
     let result = environment_step(state, action, &random);
     let episode_return = environments[tail + EPISODE_RETURN] + result.reward;
     let length = environments[tail + EPISODE_LENGTH] + 1.0;

@@ -71,9 +71,10 @@ pub(crate) const ACTIVATION_BYTES: u64 = 64 << 20;
 const STEPS_A_SUBMISSION: u32 = 25;
 
 impl Trainer {
-    /// Runs `episodes` episodes of every agent's actor as it stands, batch norm in inference mode, from starting states
-    /// drawn from `seed`, the same for every agent, and waits for their returns. Training is left untouched. It ends with the
-    /// last episode, to 25 steps.
+    /// Runs `episodes` episodes of every agent's actor as it stands, batch norm in inference mode, and waits for their
+    /// returns. Starting states, and whatever else is random in the environment, are drawn from `seed`: the same for every agent,
+    /// and for an episode however many run beside it, and nothing that training has met. Training is left untouched. It ends
+    /// with the last episode, to 25 steps.
     ///
     /// # Errors
     /// [`Error::Config`] for no episodes or an environment on the host, [`Error::Limit`] where the device is too small for an
@@ -271,10 +272,10 @@ impl<'a> Stage<'a> {
         Ok(stage)
     }
 
-    /// Sets the counters that the random numbers of a batch of episodes follow, before what is submitted next: they do not depend
-    /// on how soon the batch before has finished.
+    /// Sets the counters that the random numbers of a batch of episodes follow, before what is submitted next: the first of its
+    /// episodes, and no steps.
     fn count_from(&self, batch: u32) {
-        let state = AgentState { steps: batch.wrapping_mul(self.limit), ..AgentState::zeroed() };
+        let state = AgentState { episodes: batch.wrapping_mul(self.environments), ..AgentState::zeroed() };
         let states = vec![state; self.population.config.agents as usize];
         self.population.queue.write_buffer(&self.memory.buffers.agent_states, 0, bytemuck::cast_slice(&states));
     }
@@ -314,8 +315,8 @@ mod tests {
     use crate::config::{BatchNorm, Config};
     use crate::environment::Environment;
     use crate::kernels::harness::{all_limits, assert_close, wide};
-    use crate::kernels::philox::reference_uniform;
-    use crate::kernels::world::{marked, probe, quiet};
+    use crate::kernels::philox::{purpose, reference_uniform};
+    use crate::kernels::world::{marked_by, probe, quiet};
     use crate::philox;
     use crate::population::initial_parameters;
 
@@ -379,10 +380,9 @@ mod tests {
         dense(&hidden, "output").into_iter().zip(bounds).map(|(x, (centre, scale))| centre + scale * x.tanh()).collect()
     }
 
-    /// The return of an agent's episode that begins at `step` of environment `lane`, in float64.
-    fn replayed(population: &Population, agent_seed: u64, parameters: &[f32], seed: u32, step: u32, lane: u32) -> f64 {
-        // purpose 4: where evaluation begins
-        let draw = |i| reference_uniform(philox([step, lane, 4, i], [seed, 0])[0]);
+    /// The return of an actor's episode of an evaluation, in float64.
+    fn replayed(population: &Population, parameters: &[f32], seed: u32, episode: u32) -> f64 {
+        let draw = |i| reference_uniform(philox([0, episode, purpose::EVALUATION, i], [seed, 0])[0]);
         let (life, begun) = (2.0 + (5.0 * draw(0)).floor(), draw(1));
         let (mut sum, mut number) = (0.0, begun as f32);
         for taken in 0..4 {
@@ -390,7 +390,7 @@ mod tests {
             if age == 1.0 && begun > 0.75 {
                 return f64::NAN;
             }
-            number = marked(number, agent_seed, step + taken, lane);
+            number = marked_by(number, [taken + 1, episode, purpose::EVALUATION], seed.into());
             sum += age + 1.0 + actor(population, parameters, &[age, life, mark, age * life, 1.0]).iter().sum::<f64>();
             if age + 1.0 >= life {
                 break;
@@ -410,7 +410,7 @@ mod tests {
         let bytes = 3 * 2 * 16 * u64::from(one.memory.sizes.activations_stride);
         assert_eq!(Stage::new(&population, 8, 1, bytes).expect("a stage").environments, 3);
         let mut of_seeds = Vec::new();
-        for seed in [7, 8] {
+        for seed in [7, 9] {
             let evaluations = evaluate(&population, 8, seed, bytes).expect("evaluated");
             assert_eq!(evaluations.len(), 2);
             for (agent, evaluation) in evaluations.iter().enumerate() {
@@ -419,7 +419,7 @@ mod tests {
                 let parameters = initial_parameters(&config, &population.environment, &population.networks, hyper.seed);
                 let mut sound = 0;
                 for (episode, found) in (0..).zip(&evaluation.returns) {
-                    let expected = replayed(&population, hyper.seed, &parameters, seed, episode / 3 * 4, episode % 3);
+                    let expected = replayed(&population, &parameters, seed, episode);
                     let what = format!("seed {seed}, agent {agent}, episode {episode}: {found}, {expected} by the replay");
                     sound += usize::from(!expected.is_nan());
                     assert!(if expected.is_nan() { found.is_nan() } else { (f64::from(*found) - expected).abs() < 1e-4 }, "{what}");

@@ -11,6 +11,8 @@ pub mod purpose {
     pub const SAMPLE: u32 = 2;
     /// Uniform random actions.
     pub const RANDOM_ACTION: u32 = 3;
+    /// Where an episode of an evaluation starts, and what its environment draws.
+    pub const EVALUATION: u32 = 4;
     /// What an environment draws in a step.
     pub const ENVIRONMENT: u32 = 5;
 }

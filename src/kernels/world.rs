@@ -153,7 +153,12 @@ fn environment_observe(state: State) -> Observation {
 
 /// The probe's mark after a step that begins with `mark`.
 pub(crate) fn marked(mark: f32, seed: u64, step: u32, lane: u32) -> f32 {
-    let words = philox([step, lane, purpose::ENVIRONMENT, 0], [seed as u32, (seed >> 32) as u32]);
+    marked_by(mark, [step, lane, purpose::ENVIRONMENT], seed)
+}
+
+/// The same by the first draw of another counter.
+pub(crate) fn marked_by(mark: f32, [step, lane, purpose]: [u32; 3], seed: u64) -> f32 {
+    let words = philox([step, lane, purpose, 0], [seed as u32, (seed >> 32) as u32]);
     mark + (8.0 * reference_uniform(words[0])).floor() as f32
 }
 

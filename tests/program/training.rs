@@ -1,6 +1,7 @@
 //! `ddpg train`, `eval` and `render` as a user runs them: what a run leaves behind, and what is refused of what was left.
 
 use crate::*;
+use ddpg_wgpu::Preset;
 use safetensors_header::{Parts, join, split};
 
 /// Just enough of the safetensors format to damage a file on purpose.
@@ -30,6 +31,20 @@ fn tensor(parts: &Parts, name: &str) -> Vec<f32> {
     let entry = &parts.header[name];
     let at = |i: usize| entry["data_offsets"][i].as_u64().unwrap_or_else(|| panic!("no tensor {name}")) as usize;
     parts.data[at(0)..at(1)].chunks(4).map(|b| f32::from_le_bytes(b.try_into().expect("four bytes"))).collect()
+}
+
+/// What their algorithms ask of a population that learns is not asked of one that only acts.
+#[test]
+fn agents_of_every_preset_are_evaluated_and_drawn_again() {
+    let directory = scratch();
+    let here = directory.path();
+    for preset in Preset::ALL.map(Preset::name) {
+        succeeds(train(here, &["--preset", preset, "--steps", "100", "--quiet", "--out", preset]));
+        let trained = &json(here.join(preset).join("summary.json"))["agents"][0]["mean_return"];
+        let evaluated: Value = serde_json::from_str(&succeeds(ddpg(here, &["eval", preset, "--json"]))).expect("JSON");
+        assert_eq!(&evaluated["agents"][0]["mean_return"], trained, "{preset}");
+        succeeds(ddpg(here, &["render", preset, "--episodes", "1", "--size", "32"]));
+    }
 }
 
 #[test]

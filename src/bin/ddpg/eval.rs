@@ -88,7 +88,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 pub fn revive(gpu: &Gpu, environment: &Environment, snapshots: &[Snapshot]) -> Result<Trainer> {
     let mut config = snapshots[0].config.clone();
     config.agents = u32::try_from(snapshots.len()).context("more agents than can be counted")?;
-    (config.environments, config.batch_size, config.replay_capacity, config.learning_starts) = (1, 1, 1, 1);
+    // batch norm asks for two rows, and a minibatch of the latest step for two steps of all environments
+    (config.environments, config.batch_size, config.replay_capacity, config.learning_starts) = (2, 2, 4, 1);
     let hyper_parameters = snapshots.iter().map(|snapshot| snapshot.hyper_parameters).collect();
     let population = Population::with_hyper_parameters(&gpu.device, &gpu.queue, environment, &config, hyper_parameters)?;
     for (agent, snapshot) in (0..).zip(snapshots) {
