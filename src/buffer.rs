@@ -106,15 +106,23 @@ pub(crate) fn wait_blocking(device: &wgpu::Device) -> Result<()> {
     // a destroyed or lost device polls as if nothing were wrong, but it maps no buffer
     let pulse = guarded(device, || Ok(staging(device, "pulse", 4)))?;
     let (sender, receiver) = std::sync::mpsc::channel();
-    pulse.slice(..).map_async(wgpu::MapMode::Read, move |result| {
-        let _ = sender.send(result);
-    });
+    guarded(device, || {
+        pulse.slice(..).map_async(wgpu::MapMode::Read, move |result| {
+            let _ = sender.send(result);
+        });
+        Ok(())
+    })
+    .map_err(|_| lost())?;
     device.poll(wgpu::PollType::wait_indefinitely()).map_err(|error| Error::Gpu(error.to_string()))?;
     // another thread that polls the same device may be about to call back; a lost device never does
     match receiver.recv_timeout(std::time::Duration::from_secs(10)) {
         Ok(Ok(())) => Ok(()),
-        _ => Err(Error::Gpu("the device was lost or destroyed".into())),
+        _ => Err(lost()),
     }
+}
+
+fn lost() -> Error {
+    Error::Gpu("the device was lost or destroyed".into())
 }
 
 #[cfg(test)]

@@ -334,10 +334,16 @@ pub struct Config {
     pub maximum_episode_length: u32,
 }
 
+/// Hidden layers of a network.
+const MOST_LAYERS: usize = 512;
+
+/// Of what parameters are drawn from, so that none overflows.
+const LARGEST_START: f32 = 1e18;
+
 impl Config {
     /// Rollouts (steps of all environments) that `steps` amounts to.
     pub fn iterations(&self) -> u64 {
-        self.steps.div_ceil(u64::from(self.environments))
+        self.steps.div_ceil(u64::from(self.environments.max(1)))
     }
 
     /// Steps after which an episode in `environment` is truncated.
@@ -409,12 +415,18 @@ impl Config {
         }
         check(self.agents <= 65_535, || format!("agents ({}) exceeds 65535, the most workgroups a dispatch can have", self.agents))?;
         for (name, widths) in [("actor_hidden", &self.actor_hidden), ("critic_hidden", &self.critic_hidden)] {
+            let most = MOST_LAYERS;
+            check(widths.len() <= most, || format!("{name} has {} layers; at most {most} are supported", widths.len()))?;
             check(!widths.is_empty(), || format!("{name} is empty; a network needs at least one hidden layer, such as [64, 64]"))?;
             for (layer, &width) in widths.iter().enumerate() {
                 check(width > 0, || format!("{name}: layer {} has width 0; every layer needs at least one unit", layer + 1))?;
                 check(width <= 65_536, || format!("{name}: layer {} has width {width}; at most 65536 is supported", layer + 1))?;
             }
         }
+        // an iteration is recorded as a whole
+        check(self.updates_per_iteration <= 10_000, || {
+            format!("updates_per_iteration is {}; at most 10000 is supported: take more steps", self.updates_per_iteration)
+        })?;
         self.validate_algorithm()?;
         let layers = self.critic_hidden.len() as u32;
         check((1..=layers).contains(&self.action_layer), || {
@@ -442,7 +454,10 @@ impl Config {
             ("basis_weights", self.basis_weights),
             ("basis_biases", self.basis_biases),
         ];
-        not_negative.into_iter().try_for_each(|(name, value)| not_below_zero(name, value))?;
+        for (name, value) in not_negative {
+            not_below_zero(name, value)?;
+            check(value <= LARGEST_START, || format!("{name} is {value}; at most {LARGEST_START:e} is supported"))?;
+        }
         above_zero("batch_norm_epsilon", self.batch_norm_epsilon)?;
         // a row alone is its own mean, whatever it is
         let normalises = self.batch_norm != BatchNorm::None && self.online_statistics == Statistics::Batch;
@@ -452,8 +467,8 @@ impl Config {
                 .into()
         })?;
         if let Initialization::TruncatedNormal(deviation) = self.hidden_initialization {
-            check(deviation > 0.0 && deviation.is_finite(), || {
-                format!("hidden_initialization has a standard deviation of {deviation}; it must be finite and above 0")
+            check(deviation > 0.0 && deviation <= LARGEST_START, || {
+                format!("hidden_initialization has a standard deviation of {deviation}; it must be above 0, at most {LARGEST_START:e}")
             })?;
         }
         HyperParameters::of_agent(self, 0).validate()
@@ -470,6 +485,12 @@ pub(crate) fn within_unit(name: &str, value: f32) -> Result<()> {
 
 pub(crate) fn not_below_zero(name: &str, value: f32) -> Result<()> {
     check(value >= 0.0 && value.is_finite(), || format!("{name} is {value}; it must be finite and not negative"))
+}
+
+/// Refuses numbers from outside that no network or environment can do anything with.
+pub(crate) fn all_finite(what: &str, numbers: &[f32]) -> Result<()> {
+    let odd = numbers.iter().position(|number| !number.is_finite());
+    odd.map_or(Ok(()), |index| Err(Error::config(format!("{what} {index} is {}; every one must be finite", numbers[index]))))
 }
 
 pub(crate) fn above_zero(name: &str, value: f32) -> Result<()> {

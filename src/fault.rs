@@ -42,7 +42,7 @@ fn ready<F: Future>(future: F) -> Option<F::Output> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Config, Environment, Gpu, Trainer};
+    use crate::{Config, Environment, Gpu, Renderer, Simulation, Trainer};
 
     #[test]
     fn what_the_device_reports_is_an_error_value() {
@@ -57,18 +57,28 @@ mod tests {
         gpu.check().expect("nothing reached the device's handler");
     }
 
+    /// A device of an application's own, without a handler for what it reports: an error that nobody takes is a panic there.
     #[test]
     fn a_destroyed_device_is_an_error_value_wherever_one_waits() {
-        let gpu = Gpu::open_blocking(None).expect("an adapter");
+        let instance = wgpu::Instance::default();
+        let adapter = pollster::block_on(instance.request_adapter(&Default::default())).expect("an adapter");
+        let (device, queue) = pollster::block_on(adapter.request_device(&Default::default())).expect("a device");
+        let pendulum = Environment::pendulum_v1();
         let config = Config { environments: 2, ..Config::default() };
-        let mut trainer = Trainer::new(&gpu.device, &gpu.queue, &Environment::pendulum_v1(), &config).expect("a trainer");
+        let mut trainer = Trainer::new(&device, &queue, &pendulum, &config).expect("a trainer");
+        let mut simulation = Simulation::new(&device, &queue, &pendulum, 3, 1).expect("a simulation");
+        let renderer = Renderer::new(&device, &queue, &pendulum, 8, 8).expect("it is drawn");
         trainer.advance_blocking(3).expect("it trains");
-        gpu.device.destroy();
+        simulation.advance_blocking(3).expect("it steps");
+        let trajectories = trainer.trajectories_blocking(1, 1).expect("recorded");
+        device.destroy();
         for (what, result) in [
             ("advance", trainer.advance_blocking(3)),
             ("measure", trainer.measure_blocking().map(drop)),
             ("evaluate", trainer.evaluate_blocking(2, 1).map(drop)),
-            ("build", Trainer::new(&gpu.device, &gpu.queue, &Environment::pendulum_v1(), &config).map(drop)),
+            ("build", Trainer::new(&device, &queue, &pendulum, &config).map(drop)),
+            ("simulate", simulation.advance_blocking(7)),
+            ("draw", renderer.frames_blocking(&trajectories[0]).map(drop)),
         ] {
             assert!(matches!(result, Err(Error::Gpu(_))), "{what}: {result:?}");
         }

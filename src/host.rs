@@ -1,6 +1,7 @@
 //! An environment on the host: batches of actions out of the device, batches of transitions into its replay rings.
 
 use crate::buffer::{most_bytes, storage};
+use crate::config::all_finite;
 use crate::error::{Error, Result};
 use crate::fault::guarded;
 use crate::layout::transition_stride;
@@ -66,8 +67,8 @@ impl Population {
     /// It submits to the queue. With `explore` it counts as a step of every environment.
     ///
     /// # Errors
-    /// [`Error::Config`] where the population has a GPU environment, or for a wrong number of floats; [`Error::Gpu`] where
-    /// the device fails.
+    /// [`Error::Config`] where the population has a GPU environment, for a wrong number of floats, or one that is not finite;
+    /// [`Error::Gpu`] where the device fails.
     pub fn request_actions(&mut self, observations: &[f32], explore: bool) -> Result<Pending<Vec<f32>>> {
         self.check_host("actions can be requested")?;
         let lanes = self.config.agents as usize * self.config.environments as usize;
@@ -81,6 +82,7 @@ impl Population {
                 self.environment.observation_size
             )));
         }
+        all_finite("observation", observations)?;
         let device = self.device.clone();
         if self.host.actions.is_none() {
             self.host.actions = Some(guarded(&device, || self.action_moves())?);
@@ -239,13 +241,17 @@ impl Population {
     /// ([`Config::reset_noise`](crate::Config::reset_noise)). It submits to the queue and returns.
     ///
     /// # Errors
-    /// [`Error::Config`] where there is no such agent or environment, or the population has a GPU environment;
+    /// [`Error::Config`] where there is no such agent or environment, the population has a GPU environment, or the return is not
+    /// finite;
     /// [`Error::Gpu`] where the device fails.
     pub fn end_episode(&mut self, agent: u32, environment: u32, episode_return: f32, length: u32) -> Result<()> {
         self.check_host("episodes can be ended")?;
         self.check_agent(agent)?;
         if environment >= self.config.environments {
             return Err(Error::config(format!("there is no environment {environment}; an agent has {}", self.config.environments)));
+        }
+        if !episode_return.is_finite() {
+            return Err(Error::config(format!("the return of an episode is {episode_return}; it must be finite")));
         }
         let transfer = Transfer { agent, environment, episode_return, episode_length: length as f32, ..Transfer::zeroed() };
         guarded(&self.device, || {

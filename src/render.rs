@@ -3,6 +3,7 @@
 use crate::buffer::{filled, read_blocking, storage};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
+use crate::fault::guarded;
 use crate::trajectory::Trajectory;
 
 /// Bytes of pixels drawn at once.
@@ -79,43 +80,55 @@ impl Renderer {
     /// A frame for each step of `trajectory`, each `height` rows of `width` RGBA pixels; waits for the device.
     ///
     /// # Errors
-    /// [`Error::Limit`] where one frame does not fit a buffer, [`Error::Gpu`] where the device fails.
+    /// [`Error::Config`] for a trajectory of another environment, [`Error::Limit`] where one frame does not fit a buffer,
+    /// [`Error::Gpu`] where the device fails.
     pub fn frames_blocking(&self, trajectory: &Trajectory) -> Result<Vec<Vec<u8>>> {
         let [state_size, action_size] = self.sizes.map(|size| size as usize);
+        let (steps, found) = (trajectory.length(), [trajectory.states.len(), trajectory.actions.len()]);
+        if found != [steps * state_size, steps * action_size] {
+            return Err(Error::config(format!(
+                "a trajectory of {steps} steps with {} floats of states and {} of actions; what is drawn here has {state_size} and \
+                 {action_size} a step",
+                found[0], found[1]
+            )));
+        }
         let states = trajectory.states.chunks(state_size);
         let moments: Vec<f32> = states.zip(trajectory.actions.chunks(action_size)).flat_map(|(s, a)| s.iter().chain(a)).copied().collect();
         let frame_bytes = 4 * u64::from(self.width) * u64::from(self.height);
         let at_once = (PIXEL_BYTES / frame_bytes).max(1) as usize;
         let mut frames = Vec::with_capacity(trajectory.length());
         for moments in moments.chunks(at_once * (state_size + action_size)) {
-            let count = moments.len() / (state_size + action_size);
-            let canvas = [self.width, self.height, count as u32, self.sizes[0], self.sizes[1], 0, 0, 0];
-            let canvas = filled(&self.device, &self.queue, "canvas", wgpu::BufferUsages::UNIFORM, &canvas);
-            let moments = filled(&self.device, &self.queue, "moments", wgpu::BufferUsages::STORAGE, moments);
-            let bytes = frame_bytes * count as u64;
-            let pixels = storage(&self.device, "the pixels of a frame", bytes, "draw smaller frames")?;
-            let entries = [&canvas, &moments, &pixels];
-            let entries: Vec<_> = (0..)
-                .zip(entries)
-                .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
-                .collect();
-            let bind_group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
-                label: Some("render"),
-                layout: &self.pipeline.get_bind_group_layout(0),
-                entries: &entries,
-            });
-            let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("render") });
-            {
-                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("render"), timestamp_writes: None });
-                pass.set_pipeline(&self.pipeline);
-                pass.set_bind_group(0, &bind_group, &[]);
-                pass.dispatch_workgroups(self.width.div_ceil(8), self.height.div_ceil(8), count as u32);
-            }
-            self.queue.submit([encoder.finish()]);
-            let drawn: Vec<u8> = read_blocking(&self.device, &self.queue, &pixels, 0..bytes)?;
+            let drawn = guarded(&self.device, || self.drawn(moments, frame_bytes))?;
             frames.extend(drawn.chunks(frame_bytes as usize).map(<[u8]>::to_vec));
         }
         Ok(frames)
+    }
+
+    /// The pixels of some moments, frame after frame.
+    fn drawn(&self, moments: &[f32], frame_bytes: u64) -> Result<Vec<u8>> {
+        let count = moments.len() / self.sizes.iter().sum::<u32>() as usize;
+        let canvas = [self.width, self.height, count as u32, self.sizes[0], self.sizes[1], 0, 0, 0];
+        let canvas = filled(&self.device, &self.queue, "canvas", wgpu::BufferUsages::UNIFORM, &canvas);
+        let moments = filled(&self.device, &self.queue, "moments", wgpu::BufferUsages::STORAGE, moments);
+        let bytes = frame_bytes * count as u64;
+        let pixels = storage(&self.device, "the pixels of a frame", bytes, "draw smaller frames")?;
+        let entries = [&canvas, &moments, &pixels];
+        let entries: Vec<_> =
+            (0..).zip(entries).map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() }).collect();
+        let bind_group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("render"),
+            layout: &self.pipeline.get_bind_group_layout(0),
+            entries: &entries,
+        });
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("render") });
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("render"), timestamp_writes: None });
+            pass.set_pipeline(&self.pipeline);
+            pass.set_bind_group(0, &bind_group, &[]);
+            pass.dispatch_workgroups(self.width.div_ceil(8), self.height.div_ceil(8), count as u32);
+        }
+        self.queue.submit([encoder.finish()]);
+        read_blocking(&self.device, &self.queue, &pixels, 0..bytes)
     }
 }
 

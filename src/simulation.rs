@@ -1,6 +1,7 @@
 //! Environments alone, nobody learning: `shaders/simulate.wgsl`.
 
 use crate::buffer::{filled, read_blocking, storage, wait_blocking};
+use crate::config::all_finite;
 use crate::contract;
 use crate::cost::Cost;
 use crate::environment::Environment;
@@ -221,7 +222,7 @@ impl Simulation {
     /// environment's units, and clipped to its bounds on the device.
     ///
     /// # Errors
-    /// [`Error::Config`] for another number of floats.
+    /// [`Error::Config`] for another number of floats, or one that is not finite.
     pub fn hold_actions(&mut self, actions: &[f32]) -> Result<()> {
         let expected = self.environments as usize * self.sizes[1];
         if actions.len() != expected {
@@ -232,6 +233,7 @@ impl Simulation {
                 self.sizes[1]
             )));
         }
+        all_finite("action", actions)?;
         self.queue.write_buffer(&self.buffers.actions, 0, bytemuck::cast_slice(actions));
         self.act(true);
         Ok(())
@@ -256,7 +258,10 @@ impl Simulation {
     /// A submission cannot be interrupted: keep it to tens of milliseconds where a screen or a watchdog waits.
     pub fn record(&mut self, encoder: &mut wgpu::CommandEncoder, steps: u32) {
         if self.recorded.steps != steps {
-            self.recorded = Recording::new(&self.device, &self.queue, &self.layout, &self.buffers, steps);
+            let new = || Ok(Recording::new(&self.device, &self.queue, &self.layout, &self.buffers, steps));
+            // a lost device takes nothing; whoever waits for it is told
+            let Ok(recorded) = guarded(&self.device, new) else { return };
+            self.recorded = recorded;
         }
         let pipeline = if self.holding { &self.held } else { &self.random };
         if let Some(pipeline) = pipeline {

@@ -135,6 +135,21 @@ fn nothing_is_learned_from_an_empty_ring() {
 }
 
 #[test]
+fn numbers_that_are_none_are_refused_at_the_door() {
+    let gpu = gpu();
+    let mut population = hosted(&gpu, &small());
+    let refused = |result: ddpg_wgpu::Result<()>, says: &str| {
+        let message = result.expect_err(says).to_string();
+        assert!(message.contains(says) && message.contains("finite"), "{message}");
+    };
+    refused(population.request_actions(&[0.0, 1.0, f32::NAN, 2.0], true).map(drop), "observation 2 is NaN");
+    refused(population.end_episode(0, 0, f32::INFINITY, 3), "return of an episode is inf");
+    assert_eq!(population.environment_steps(), 0, "nothing was counted");
+    let mut simulation = Simulation::new(&gpu.device, &gpu.queue, &Environment::pendulum_v1(), 2, 1).expect("a simulation");
+    refused(simulation.hold_actions(&[1.0, f32::NEG_INFINITY]), "action 1 is -inf");
+}
+
+#[test]
 fn settings_of_one_agent_are_checked_as_those_of_all_are() {
     let gpu = gpu();
     let config = small();
@@ -153,6 +168,21 @@ fn settings_of_one_agent_are_checked_as_those_of_all_are() {
         let refused = Population::with_hyper_parameters(&gpu.device, &gpu.queue, &Environment::pendulum_v1(), &config, all);
         let message = refused.expect_err(says).to_string();
         assert!(message.contains("agent 1: ") && message.contains(says), "{message}");
+    }
+    type Setting = fn(&mut Config);
+    let shared: [(&str, Setting); 5] = [
+        ("updates_per_iteration is 10001", |config| config.updates_per_iteration = 10_001),
+        ("actor_hidden has 513 layers", |config| config.actor_hidden = vec![1; 513]),
+        ("basis_weights is 200", |config| config.basis_weights = 2e38),
+        ("deviation of 300", |config| config.hidden_initialization = Initialization::TruncatedNormal(3e38)),
+        ("environments is 0", |config| config.environments = 0),
+    ];
+    for (says, change) in shared {
+        let mut config = small();
+        change(&mut config);
+        config.iterations();
+        let message = config.validate().expect_err(says).to_string();
+        assert!(message.contains(says), "{message}");
     }
     let mut config = small();
     (config.batch_norm, config.batch_size) = (BatchNorm::Hidden, 1);

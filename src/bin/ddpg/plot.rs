@@ -17,13 +17,18 @@ fn median(values: &[f64]) -> f64 {
     if sorted.len() % 2 == 1 { sorted[middle] } else { 0.5 * (sorted[middle - 1] + sorted[middle]) }
 }
 
-/// Draws each agent as a thin line and their median as a thick one; nothing without a finite point.
+/// Draws each agent as a thin line and their median as a thick one; nothing without a finite point,
+/// or where they are too large to be told apart.
 pub fn learning_curve(path: &Path, title: &str, points: &[Point]) -> anyhow::Result<()> {
     let finite: Vec<_> = points.iter().filter(|point| !point.returns.is_empty() && point.returns.iter().all(|r| r.is_finite())).collect();
     let Some(last) = finite.last() else { return Ok(()) };
     let all = || finite.iter().flat_map(|point| &point.returns).copied();
     let (lowest, highest) = (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
     let margin = 0.05 * (highest - lowest).max(1.0);
+    // an axis over numbers beyond all others would be drawn for ever
+    if !margin.is_finite() || lowest - margin >= lowest || highest + margin <= highest {
+        return Ok(());
+    }
 
     let root = SVGBackend::new(path, (960, 540)).into_drawing_area();
     root.fill(&WHITE)?;

@@ -186,7 +186,7 @@ impl Run {
     /// Environment steps that `max_episodes` take where none ends before its time limit.
     fn steps_of_episodes(&self) -> Result<u64, Error> {
         let limit = self.config.time_limit(&Environment::by_name(&self.env)?);
-        let environments = u64::from(self.config.environments);
+        let environments = u64::from(self.config.environments.max(1));
         Ok(self.max_episodes.div_ceil(environments).saturating_mul(environments).saturating_mul(limit.into()))
     }
 
