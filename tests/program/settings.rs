@@ -56,6 +56,7 @@ fn bad_input_gets_a_clear_answer() {
     fails(&train(&["--gamma", "-0.1"]), 2, &["gamma is -0.1", "0 to 1"]);
     fails(&train(&["--noise-sigma", "-1"]), 2, &["-1", "not negative", "--noise-sigma"]);
     fails(&train(&["--envs", "0"]), 2, &["is 0", "at least 1", "--envs"]);
+    fails(&train(&["--envs", "0", "--max-episodes", "5"]), 2, &["is 0", "at least 1", "--envs"]);
     fails(&train(&["--noise-schedule", "linear", "--noise-span", "0"]), 2, &["above 0", "--noise-span"]);
     fails(&train(&["--steps", "-5"]), 2, &["-5", "--steps"]);
     fails(&train(&["--action-layer", "3"]), 2, &["action_layer is 3", "2 hidden layers"]);

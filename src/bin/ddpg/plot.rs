@@ -60,3 +60,21 @@ pub fn learning_curve(path: &Path, title: &str, points: &[Point]) -> anyhow::Res
     root.present()?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_beyond_all_others_are_not_drawn_for_ever() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let drawn = |returns: [f64; 2]| {
+            let path = directory.path().join("curve.svg");
+            let point = |step| Point { step, returns: returns.to_vec() };
+            learning_curve(&path, "a title", &[point(0), point(10)]).expect("drawn, or not");
+            std::fs::remove_file(&path).is_ok()
+        };
+        assert!(drawn([-1230.0, -138.0]) && drawn([3.0, 3.0]));
+        assert!(!drawn([1e308, -1e308]) && !drawn([1e30, 1e30]) && !drawn([f64::NAN, 1.0]));
+    }
+}
