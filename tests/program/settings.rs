@@ -12,6 +12,8 @@ fn flags_win_over_the_file_and_the_file_over_the_preset() {
     for line in ["gamma = 0.5", "tau = 0.125", "batch_norm = \"input-and-hidden\"", "hard_update_every = 100", "noise_sigma = 0.7"] {
         assert!(all.lines().any(|found| found == line), "no {line:?} in: {all}");
     }
+    // a file that names no preset changes the one that a flag names
+    fs::write(here.join("my.toml"), "gamma = 0.5\ntau = 0.25\nnoise_sigma = 0.7\n").expect("written");
     let all = print(&["--config", "my.toml", "--preset", "seed", "--exploration", "gaussian", "--reset-noise"]);
     for line in ["preset = \"seed\"", "seed = 1234", "gamma = 0.5", "exploration = \"gaussian\"", "noise_sigma = 0.7", "reset_noise = true"]
     {
@@ -26,6 +28,15 @@ fn flags_win_over_the_file_and_the_file_over_the_preset() {
     let all = print(&["--resume", "earlier", "--config", "longer.toml", "--gamma", "0.75"]);
     let changed: Vec<_> = all.lines().filter(|line| !earlier.lines().any(|before| before == *line)).collect();
     assert_eq!(changed, ["steps = 123456", "gamma = 0.75"]);
+    // one that names a preset is of that preset
+    assert_eq!(print(&["--resume", "earlier", "--preset", "paper"]), earlier);
+    for source in ["--resume", "--config"] {
+        let path = if source == "--resume" { "earlier" } else { "earlier/config.toml" };
+        let refused = ddpg(here, &["train", source, path, "--preset", "modern", "--print-config"]);
+        fails(&refused, 2, &["earlier/config.toml says preset paper", "leave --preset modern out"]);
+    }
+    let refused = ddpg(here, &["sweep", "--grid", "tau=0.1", "--config", "earlier/config.toml", "--preset", "modern"]);
+    fails(&refused, 2, &["says preset paper"]);
     // whatever is printed says the same when it is read again
     for preset in ["modern", "paper", "seed"] {
         let first = print(&["--preset", preset]);

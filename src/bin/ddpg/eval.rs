@@ -1,6 +1,7 @@
 //! `ddpg eval`: the returns of saved agents.
 
 use crate::failure::Usage;
+use crate::layers::read_settings;
 use crate::output::say;
 use crate::report;
 use crate::resolve::{MOST_EPISODES, Run};
@@ -40,11 +41,7 @@ pub struct Arguments {
 /// The run that a directory belongs to, where it says so.
 fn run_of(directory: &Path) -> Result<Option<Run>> {
     let path = directory.join(CONFIG);
-    if path.exists() {
-        crate::train::read_settings(&path).and_then(|file| Ok(Some(Run::resolve(file, Default::default())?)))
-    } else {
-        Ok(None)
-    }
+    if path.exists() { read_settings(&path).and_then(|file| Ok(Some(Run::resolve(file, Default::default())?))) } else { Ok(None) }
 }
 
 /// The agents of a run directory, or of one file, and the run they are of, where that is known. A file may lie anywhere:

@@ -6,6 +6,7 @@ mod eval;
 mod execution;
 mod failure;
 mod interrupt;
+mod layers;
 mod lock;
 mod monitor;
 mod output;

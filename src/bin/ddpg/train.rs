@@ -3,12 +3,13 @@
 use crate::execution::Execution;
 use crate::failure::{Interrupted, Usage};
 use crate::interrupt::Interrupt;
+use crate::layers::{self, Layer};
 use crate::output::{in_a_command, note, say};
 use crate::progress::Progress;
 use crate::recorded::{self, Recorded};
 use crate::report;
 use crate::resolve::Run;
-use crate::run_directory::{CONFIG, Records, RunDirectory, Speed, finished_episodes, is_evaluated};
+use crate::run_directory::{Records, RunDirectory, Speed, finished_episodes, is_evaluated};
 use crate::settings::Settings;
 use crate::tuning::Tuning;
 use crate::watch::Watchers;
@@ -63,21 +64,16 @@ pub struct Arguments {
     settings: Settings,
 }
 
-/// Reads a TOML file of settings.
-pub fn read_settings(path: &Path) -> Result<Settings> {
-    let text = std::fs::read_to_string(path).map_err(|error| Usage(format!("{}: {error}", path.display())))?;
-    toml::from_str(&text).map_err(|error| Usage(format!("{}: {}", path.display(), error.to_string().trim_end())).into())
-}
-
 pub fn run(arguments: Arguments) -> Result<()> {
-    let read = |path: Option<PathBuf>| path.map_or_else(|| Ok(Settings::default()), |path| read_settings(&path));
-    let resumed = read(arguments.resume.as_ref().map(|directory| directory.join(CONFIG)))?;
-    let file = read(arguments.config.clone())?;
+    let resumed = Layer::of_run(arguments.resume.as_deref())?;
+    let file = Layer::read(arguments.config.as_deref())?;
     let mut flags = arguments.settings.clone();
     if arguments.no_gym_monitor {
         flags.use_gym_monitor = Some(false);
     }
-    let run = Run::layered([resumed, file, flags])?;
+    let flags = Layer::flags(flags);
+    layers::agree_on_preset(&[&resumed, &file, &flags])?;
+    let run = Run::layered([resumed.settings, file.settings, flags.settings])?;
     let environment = Environment::by_name(&run.env)?;
     let config = toml::to_string(&run.settings()).context("the settings cannot be written as TOML")?;
     if arguments.print_config {

@@ -5,12 +5,13 @@ mod space;
 
 use crate::execution::Execution;
 use crate::failure::{Interrupted, Usage};
+use crate::layers::{Layer, agree_on_preset};
 use crate::output::{in_a_command, note, say};
 use crate::progress::Progress;
 use crate::resolve::Run;
 use crate::run_directory::{CONFIG, RunDirectory};
 use crate::settings::Settings;
-use crate::train::{default_directory, read_settings};
+use crate::train::default_directory;
 use crate::tuning::Tuning;
 use anyhow::{Context, Result};
 use clap::Args;
@@ -109,8 +110,9 @@ fn unused(flags: &Settings) -> Option<&'static str> {
 
 impl Sweep {
     fn resolve(arguments: &Arguments) -> Result<Self> {
-        let file = arguments.config.as_ref().map_or_else(|| Ok(Settings::default()), |path| read_settings(path))?;
-        let mut flags = arguments.settings.clone();
+        let file = Layer::read(arguments.config.as_deref())?;
+        agree_on_preset(&[&file, &Layer::flags(arguments.settings.clone())])?;
+        let (file, mut flags) = (file.settings, arguments.settings.clone());
         if let Some(flag) = unused(&flags) {
             let instead = if flag == "agents" { ": it trains --seeds agents for each point" } else { "" };
             return Err(Usage(format!("a sweep has no use for --{}{instead}", flag.replace('_', "-"))).into());
