@@ -51,6 +51,36 @@ fn flags_win_over_the_file_and_the_file_over_the_preset() {
 }
 
 #[test]
+fn what_a_run_has_been_made_with_cannot_change() {
+    let directory = scratch();
+    let here = directory.path();
+    fs::create_dir(here.join("run")).expect("made");
+    // as far as it is not said, it is as in the preset
+    fs::write(here.join("run/config.toml"), "seed = 5\nactor_hidden = [9, 8]\n").expect("written");
+    let resume = |arguments: &[&str]| ddpg(here, &[&["train", "--resume", "run", "--print-config"], arguments].concat());
+    for (flag, value, says) in [
+        ("--agents", "3", "agents is 1 in this run and cannot change with --resume (--agents 3)"),
+        ("--seed", "7", "seed is 5 in this run and cannot change with --resume (--seed 7)"),
+        ("--actor-hidden", "32,32", "actor_hidden is 9,8 in this run"),
+        ("--env", "Pendulum-v0", "env is Pendulum-v1 in this run"),
+        ("--batch-norm", "hidden", "batch_norm is none in this run"),
+        ("--algorithm", "off-policy", "algorithm is ddpg in this run"),
+        ("--hidden-deviation", "0.5", "hidden_deviation is not set in this run"),
+    ] {
+        fails(&resume(&[flag, value]), 2, &[says]);
+    }
+    fs::write(here.join("more.toml"), "steps = 123456\nagents = 2\n").expect("written");
+    fails(&resume(&["--config", "more.toml"]), 2, &["agents is 1 in this run", "(agents = 2 in more.toml)"]);
+    let same = succeeds(resume(&["--agents", "1", "--seed", "5", "--actor-hidden", "9,8", "--gamma", "0.5"]));
+    assert!(same.contains("gamma = 0.5"), "{same}");
+    // nor is there a run to go on with just anywhere
+    let elsewhere = |path: &str, says: &[&str]| fails(&ddpg(here, &["train", "--resume", path]), 2, says);
+    elsewhere("nosuch", &["nosuch: there is no such run directory"]);
+    elsewhere("run/config.toml", &["run/config.toml is a file", "directory, such as run"]);
+    elsewhere(".", &["there is no config.toml in this directory"]);
+}
+
+#[test]
 fn bad_input_gets_a_clear_answer() {
     let directory = scratch();
     let here = directory.path();

@@ -1,6 +1,7 @@
 //! Where settings come from, one after another: the run that goes on, a file, flags. And what they may not say of each other.
 
 use crate::failure::Usage;
+use crate::resolve::Run;
 use crate::run_directory::CONFIG;
 use crate::settings::Settings;
 use anyhow::Result;
@@ -28,7 +29,20 @@ impl Layer {
 
     /// The settings of the run in `directory`; none without one.
     pub fn of_run(directory: Option<&Path>) -> Result<Self> {
-        Self::read(directory.map(|directory| directory.join(CONFIG)).as_deref())
+        let Some(directory) = directory else { return Ok(Self::default()) };
+        let shown = directory.display();
+        if !directory.exists() {
+            return Err(Usage(format!("{shown}: there is no such run directory")).into());
+        }
+        if !directory.is_dir() {
+            let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            return Err(Usage(format!("{shown} is a file; --resume wants the run's directory, such as {}", parent.display())).into());
+        }
+        let path = directory.join(CONFIG);
+        if !path.exists() {
+            return Err(Usage(format!("{shown}: there is no {CONFIG} in this directory, so that it is no run's")).into());
+        }
+        Self::read(Some(&path))
     }
 
     pub fn flags(settings: Settings) -> Self {
@@ -59,4 +73,43 @@ pub fn agree_on_preset(layers: &[&Layer]) -> Result<()> {
             Err(Usage(format!("{path} says preset {}, and its settings go with that: leave {other} out", preset.name())).into())
         }
     }
+}
+
+/// What the agents of a run have been made with: its files hold no others.
+const FIXED: [&str; 15] = [
+    "env",
+    "agents",
+    "envs",
+    "seed",
+    "algorithm",
+    "actor_hidden",
+    "critic_hidden",
+    "action_layer",
+    "batch_norm",
+    "hidden_initialization",
+    "hidden_deviation",
+    "output_initialization",
+    "basis_weights",
+    "basis_biases",
+    "initial_blend",
+];
+
+/// That `layers` leave as it is what cannot change in the run that goes on with the settings `resumed`.
+///
+/// # Errors
+/// [`Usage`] for the first that does not, with both values.
+pub fn keep_what_is_fixed(resumed: &Settings, layers: &[&Layer]) -> Result<()> {
+    // with all that its file leaves to the preset
+    let table = |settings: &Settings| toml::Table::try_from(settings).unwrap_or_default();
+    let before = table(&Run::resolve(resumed.clone(), Settings::default())?.settings());
+    for layer in layers {
+        let asked = table(&layer.settings);
+        let changed = FIXED.iter().find_map(|&name| Some((name, asked.get(name)?)).filter(|(_, value)| before.get(name) != Some(*value)));
+        if let Some((name, value)) = changed {
+            let now = before.get(name).map_or_else(|| "not set".to_owned(), crate::short);
+            let asked = layer.saying(name, &crate::short(value));
+            return Err(Usage(format!("{name} is {now} in this run and cannot change with --resume ({asked})")).into());
+        }
+    }
+    Ok(())
 }

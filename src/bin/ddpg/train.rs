@@ -73,6 +73,9 @@ pub fn run(arguments: Arguments) -> Result<()> {
     }
     let flags = Layer::flags(flags);
     layers::agree_on_preset(&[&resumed, &file, &flags])?;
+    if arguments.resume.is_some() {
+        layers::keep_what_is_fixed(&resumed.settings, &[&file, &flags])?;
+    }
     let run = Run::layered([resumed.settings, file.settings, flags.settings])?;
     let environment = Environment::by_name(&run.env)?;
     let config = toml::to_string(&run.settings()).context("the settings cannot be written as TOML")?;
