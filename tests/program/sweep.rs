@@ -167,3 +167,22 @@ fn a_sweep_that_is_stopped_during_its_evaluation_says_so() {
     let summary = json(directory.path().join("run/sweep.json"));
     assert_eq!((&summary["interrupted"], &summary["environment_steps"]), (&true.into(), &800.into()));
 }
+
+#[cfg(unix)]
+#[test]
+fn a_sweep_that_is_stopped_while_it_trains_does_not_look_finished() {
+    let directory = scratch();
+    let mut arguments = [SHORT, &["--grid", "tau=0.01,0.02", "--out", "run"]].concat();
+    let steps = arguments.iter().position(|&argument| argument == "--steps").expect("there") + 1;
+    arguments[steps] = "100000000";
+    let training = start(directory.path(), &arguments, Stdio::piped());
+    wait_until(|| directory.path().join("run/config.toml").exists());
+    std::thread::sleep(Duration::from_secs(1));
+    send("-TERM", &training);
+    let output = training.wait_with_output().expect("it ends");
+    fails(&output, 130, &[]);
+    let (said, summary) = (stdout(&output), json(directory.path().join("run/sweep.json")));
+    let (stopped, step) = (said.find("interrupted at step"), summary["environment_steps"].to_string());
+    assert!(stopped.is_some() && stopped < said.find("mean return"), "{said}");
+    assert!(said.contains(&format!("interrupted at step {step} of 100000000")), "{said}");
+}

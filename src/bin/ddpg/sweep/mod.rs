@@ -228,6 +228,9 @@ fn train(sweep: &Sweep, arguments: &Arguments, gpu: &Gpu, mut trainer: Trainer, 
     let ranked = ranking::rank(sweep.points.clone(), agents, sweep.seeds as usize);
     let step = trainer.population().environment_steps();
     let shown = ranking::show(&ranked, &sweep.names, SHOWN);
+    if interrupted {
+        say!("interrupted at step {step} of {}", run.config.steps);
+    }
     say!("{shown}");
     // hours of training are in it: it is told before anything can fail, and written before what can be made of it
     write(sweep, directory, &ranked, &summary(interrupted, &ranked))?;
