@@ -33,20 +33,7 @@ fn a_sweep_ranks_every_point_over_its_seeds() {
     // a critic's step size of 1e30 cannot go well
     let output = sweep(
         directory.path(),
-        &[
-            "--grid",
-            "critic_learning_rate=1e-3,1e30",
-            "--random",
-            "tau=1e-3..1e-1",
-            "--samples",
-            "2",
-            "--seeds",
-            "2",
-            "--seed",
-            "5",
-            "--out",
-            "run",
-        ],
+        &["--grid", "critic-lr=1e-3,1e30", "--random", "tau=1e-3..1e-1", "--samples", "2", "--seeds", "2", "--seed", "5", "--out", "run"],
     );
     let said = stdout(&output);
     assert!(output.status.success(), "{said}{}", stderr(&output));
@@ -101,6 +88,11 @@ fn a_sweep_ranks_every_point_over_its_seeds() {
     assert_eq!(first["parameters"]["critic_learning_rate"].as_f64().map(|rate| rate as f32), best[2].parse().ok());
     assert_eq!(first["agents"].as_array().map(Vec::len), Some(2));
 
+    // it keeps no agents
+    for command in [&["eval"][..], &["render"], &["train", "--resume"]] {
+        let refused = ddpg(directory.path(), &[command, &["run"]].concat());
+        fails(&refused, 2, &["run: a sweep keeps settings, not agents", "ddpg train --config run/best.toml"]);
+    }
     // the best settings are a configuration
     let printed = succeeds(ddpg(directory.path(), &["train", "--config", "run/best.toml", "--print-config"]));
     let config: toml::Table = toml::from_str(&printed).expect("TOML");
@@ -112,9 +104,14 @@ fn a_sweep_ranks_every_point_over_its_seeds() {
 #[test]
 fn what_cannot_be_swept_is_refused_before_anything_is_made() {
     let directory = scratch();
-    let refusals: [(&[&str], &[&str]); 8] = [
+    let refusals: [(&[&str], &[&str]); 13] = [
         (&[], &["--grid NAME=", "--random NAME="]),
         (&["--grid", "tua=1"], &["\"tua\"", "actor_learning_rate"]),
+        (&["--grid", "batch_size=32,64"], &["batch_size is shared by all agents of a population", "one sweep a value"]),
+        (&["--grid", "buffer-size=32,64"], &["replay_capacity is shared"]),
+        (&["--grid", "seed=1,2"], &["--seeds"]),
+        (&["--grid", "agents=1,2"], &["no use for agents"]),
+        (&["--grid", "actor_lr=1e-3", "--grid", "actor_learning_rate=1e-4"], &["actor_learning_rate is varied twice"]),
         (&["--grid", "tau=2"], &["tau=2", "0 to 1"]),
         (&["--random", "tau=1..1", "--samples", "2"], &["empty"]),
         (&["--random", "tau=1e-3..1", "--samples", "1000", "--seeds", "100"], &["1000 points of 100 seeds are 100000 agents", "65535"]),

@@ -5,7 +5,7 @@ use crate::layers::read_settings;
 use crate::output::say;
 use crate::report;
 use crate::resolve::{MOST_EPISODES, Run};
-use crate::run_directory::CONFIG;
+use crate::run_directory::{CONFIG, is_no_sweep};
 use anyhow::{Context, Result};
 use clap::Args;
 use ddpg_wgpu::{Environment, Evaluation, Gpu, Population, Snapshot, Trainer};
@@ -51,6 +51,7 @@ pub fn load(path: &Path) -> Result<(Vec<Snapshot>, Option<Run>)> {
         return Err(Usage(format!("{}: there is no such run directory or file", path.display())).into());
     }
     if path.is_dir() {
+        is_no_sweep(path)?;
         return Ok((Snapshot::load_all(path)?, run_of(path)?));
     }
     let snapshot = Snapshot::load(path)?;

@@ -2,7 +2,7 @@
 
 use crate::failure::Usage;
 use crate::resolve::Run;
-use crate::run_directory::CONFIG;
+use crate::run_directory::{CONFIG, is_no_sweep};
 use crate::settings::Settings;
 use anyhow::Result;
 use std::path::{Path, PathBuf};
@@ -38,6 +38,7 @@ impl Layer {
             let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
             return Err(Usage(format!("{shown} is a file; --resume wants the run's directory, such as {}", parent.display())).into());
         }
+        is_no_sweep(directory)?;
         let path = directory.join(CONFIG);
         if !path.exists() {
             return Err(Usage(format!("{shown}: there is no {CONFIG} in this directory, so that it is no run's")).into());

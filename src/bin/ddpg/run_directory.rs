@@ -1,6 +1,8 @@
 //! The files of a run: configuration, metrics, evaluations, curve, agents, summary.
 
+use crate::failure::Usage;
 use crate::lock::{self, Lock};
+use crate::output::in_a_command;
 use crate::plot::{Point, learning_curve};
 use crate::recorded;
 use anyhow::{Context, Result, bail};
@@ -25,7 +27,9 @@ pub const MONITOR: &str = "monitor";
 type IsIts = fn(&str) -> bool;
 const WATCHERS: [(&str, IsIts); 2] = [(TENSORBOARD, crate::tensorboard::is_event_file), (MONITOR, crate::monitor::is_record)];
 /// What `ddpg sweep` leaves besides.
-const SWEEP: [&str; 4] = ["points.csv", "agents.csv", "sweep.json", "best.toml"];
+const SWEEP: [&str; 4] = ["points.csv", "agents.csv", SWEEP_SUMMARY, BEST];
+pub const SWEEP_SUMMARY: &str = "sweep.json";
+pub const BEST: &str = "best.toml";
 
 /// Each file of rows with its columns; the first is always the environment steps of an agent.
 const TABLES: [(&str, &str); 3] = [
@@ -69,6 +73,22 @@ fn remove_files(directory: &Path, chosen: impl Fn(&str) -> bool) -> Result<()> {
 fn is_unfinished(name: &str) -> bool {
     let inner = name.strip_prefix('.').and_then(|rest| rest.strip_suffix(".tmp")).and_then(|rest| rest.rsplit_once('.'));
     inner.is_some_and(|(file, process)| is_ours(file) && process.parse::<u32>().is_ok())
+}
+
+/// That `directory` is not a sweep's: there are no agents in it to go on with, to evaluate or to draw.
+///
+/// # Errors
+/// [`Usage`] where it is, with what can be done with it.
+pub fn is_no_sweep(directory: &Path) -> Result<()> {
+    if !directory.join(SWEEP_SUMMARY).exists() {
+        return Ok(());
+    }
+    let (shown, best) = (directory.display(), directory.join(BEST));
+    let instead = match best.exists() {
+        true => format!("train the best with: ddpg train --config {}", in_a_command(&best)),
+        false => format!("and this one was stopped before it had a {BEST}"),
+    };
+    Err(Usage(format!("{shown}: a sweep keeps settings, not agents; {instead}")).into())
 }
 
 /// Whether the run in `directory` has ended, with an evaluation at `step`.

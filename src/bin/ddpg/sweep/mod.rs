@@ -9,7 +9,7 @@ use crate::layers::{Layer, agree_on_preset};
 use crate::output::{in_a_command, note, say};
 use crate::progress::Progress;
 use crate::resolve::Run;
-use crate::run_directory::{CONFIG, RunDirectory};
+use crate::run_directory::{BEST, CONFIG, RunDirectory, SWEEP_SUMMARY as SUMMARY};
 use crate::settings::Settings;
 use crate::train::default_directory;
 use crate::tuning::Tuning;
@@ -29,9 +29,7 @@ const EXAMPLES: &str = "Every point of the grid (and every random draw) trains w
     Examples:\n  \
     ddpg sweep --grid actor_learning_rate=1e-4,1e-3 --grid tau=5e-3,2e-2 --seeds 5\n  \
     ddpg sweep --random actor_learning_rate=1e-4..1e-2 --random gamma=0.9..0.999:linear --samples 50\n  \
-    ddpg train --config runs/NAME/best.toml          train on with the settings that came first";
-
-const SUMMARY: &str = "sweep.json";
+    ddpg train --config runs/NAME/best.toml          train anew with the settings that came first";
 
 /// Rows that a terminal shows; the files have all.
 const SHOWN: usize = 30;
@@ -243,7 +241,7 @@ fn train(sweep: &Sweep, arguments: &Arguments, gpu: &Gpu, mut trainer: Trainer, 
         let (halted, seeds) = (best.halted(), best.agents.len());
         say!("even of the best, {halted} of {seeds} agents stopped learning: see agents.csv for when");
     }
-    say!("run directory: {path}\ntrain with the best: ddpg train --config {}", in_a_command(&directory.path().join("best.toml")));
+    say!("run directory: {path}\ntrain with the best: ddpg train --config {}", in_a_command(&directory.path().join(BEST)));
     if interrupted {
         return Err(Interrupted.into());
     }
@@ -260,8 +258,7 @@ fn as_toml(run: &Run) -> Result<String> {
 fn write(sweep: &Sweep, directory: &RunDirectory, ranked: &[Ranked], summary: &serde_json::Value) -> Result<()> {
     let [points, agents] = ranking::csv(ranked, &sweep.names);
     let best = ranked.first().map(|best| as_toml(&sweep.runs[best.number])).transpose()?;
-    let files =
-        [("points.csv", Some(points)), (SUMMARY, Some(format!("{summary:#}\n"))), ("agents.csv", Some(agents)), ("best.toml", best)];
+    let files = [("points.csv", Some(points)), (SUMMARY, Some(format!("{summary:#}\n"))), ("agents.csv", Some(agents)), (BEST, best)];
     // one that cannot be written does not keep the others from it
     let written: Vec<_> = files.iter().filter_map(|(name, text)| Some(directory.write(name, text.as_ref()?))).collect();
     written.into_iter().collect()

@@ -4,6 +4,7 @@ use crate::failure::Usage;
 use crate::resolve::Run;
 use crate::settings::Settings;
 use anyhow::{Context, Result};
+use clap::Args;
 use toml::{Table, Value};
 
 /// What values a parameter takes.
@@ -78,13 +79,33 @@ fn named(option: &str, text: &str) -> Result<(&'static str, Kind, String)> {
         return refuse(format!("{option} {text}: write NAME=…, such as tau=1e-3"));
     };
     let wanted = name.trim().replace('-', "_");
-    match PARAMETERS.iter().find(|(name, _)| *name == wanted) {
-        Some((name, kind)) => Ok((name, *kind, rest.trim().to_owned())),
-        None => {
-            let names: Vec<_> = PARAMETERS.iter().map(|(name, _)| *name).collect();
-            refuse(format!("{option} {text}: no agent has a {name:?} of its own; choose from {}", names.join(", ")))
-        }
+    let known = setting_named(&wanted);
+    let is_wanted = |name: &str| known.as_deref().unwrap_or(&wanted) == name;
+    if let Some((name, kind)) = PARAMETERS.iter().find(|(name, _)| is_wanted(name)) {
+        return Ok((name, *kind, rest.trim().to_owned()));
     }
+    let names: Vec<_> = PARAMETERS.iter().map(|(name, _)| *name).collect();
+    match known.as_deref() {
+        Some("seed") => {
+            refuse(format!("{option} {text}: every point has the same seeds, --seed and those after it; set --seeds to how many"))
+        }
+        Some(unused) if super::UNUSED.contains(&unused) => refuse(format!("{option} {text}: a sweep has no use for {unused}")),
+        Some(shared) => refuse(format!(
+            "{option} {text}: {shared} is shared by all agents of a population; run one sweep a value, with --{}",
+            shared.replace('_', "-")
+        )),
+        None => refuse(format!("{option} {text}: there is no setting {wanted:?}; choose from {}", names.join(", "))),
+    }
+}
+
+/// The setting that has this name or alias, with `_` for `-`.
+fn setting_named(wanted: &str) -> Option<String> {
+    let flag = wanted.replace('_', "-");
+    let command = Settings::augment_args(clap::Command::new(""));
+    let is_wanted = |argument: &&clap::Arg| {
+        argument.get_id() == wanted || argument.get_all_aliases().is_some_and(|aliases| aliases.contains(&flag.as_str()))
+    };
+    command.get_arguments().find(is_wanted).map(|argument| argument.get_id().to_string())
 }
 
 fn number(option: &str, text: &str, what: &str) -> Result<f64> {
@@ -257,7 +278,7 @@ mod tests {
 
     #[test]
     fn grids_are_multiplied() {
-        let space = space(&["tau=1e-3, 1e-2", "actor-learning-rate=1,2,3", "hard_update_every=0,5"], &[], None);
+        let space = space(&["tau=1e-3, 1e-2", "actor-lr=1,2,3", "hard_update_every=0,5"], &[], None);
         let points = space.points(1);
         assert_eq!((points.len(), space.len()), (12, 12));
         assert_eq!(space.names(), ["tau", "actor_learning_rate", "hard_update_every"]);
@@ -298,7 +319,7 @@ mod tests {
         let refusals: [(Words, Words, Option<u32>, Words); 16] = [
             (&[], &[], None, &["--grid", "--random"]),
             (&["tua=1"], &[], None, &["\"tua\"", "actor_learning_rate", "relative_noise"]),
-            (&["batch_size=32,64"], &[], None, &["\"batch_size\"", "choose from"]),
+            (&["batch_size=32,64"], &[], None, &["batch_size is shared by all agents", "--batch-size"]),
             (&["tau"], &[], None, &["NAME="]),
             (&["tau="], &[], None, &["value is missing"]),
             (&["tau=1,,2"], &[], None, &["value is missing"]),
