@@ -141,6 +141,9 @@ fn the_ranking_is_told_and_kept_where_a_file_cannot_be_written() {
     for name in ["sweep.json", "agents.csv", "best.toml"] {
         assert!(run.join(name).is_file(), "no {name}");
     }
+    // one seed has no standard deviation
+    assert_eq!(json(run.join("sweep.json"))["points"][0]["standard_deviation"], Value::Null);
+    assert!(stdout(&output).lines().any(|line| line.contains(" – ")), "{}", stdout(&output));
 }
 
 #[cfg(unix)]

@@ -101,6 +101,10 @@ fn a_run_leaves_everything_behind_and_can_be_evaluated_again() {
     let one: Value = serde_json::from_str(&one).expect("JSON");
     assert_eq!((&one["agents"][0]["agent"], &one["agents"][0]["episodes"]), (&1.into(), &3.into()));
 
+    let single = succeeds(ddpg(here, &["eval", "run/agent-0001.safetensors", "--json", "--episodes", "1"]));
+    let single: Value = serde_json::from_str(&single).expect("JSON");
+    assert_eq!((&single["agents"][0]["standard_deviation"], &single["agents"][0]["standard_error"]), (&Value::Null, &Value::Null));
+
     // wherever its file lies
     fs::create_dir(here.join("elsewhere")).expect("made");
     fs::copy(run.join("agent-0001.safetensors"), here.join("elsewhere/agent.safetensors")).expect("copied");

@@ -20,8 +20,9 @@ pub fn evaluations(evaluations: &[Evaluation], halted: &[Option<Halted>]) -> Tab
     table.set_header(header);
     for (row, evaluation) in evaluations.iter().enumerate() {
         let mut cells = vec![evaluation.agent.to_string(), evaluation.seed.to_string()];
-        let numbers = [evaluation.mean_return, evaluation.standard_deviation, evaluation.standard_error, evaluation.min, evaluation.max];
-        cells.extend(numbers.map(|number| format!("{number:.2}")));
+        let [deviation, error] = spread(evaluation);
+        let numbers = [Some(evaluation.mean_return), deviation, error, Some(evaluation.min), Some(evaluation.max)];
+        cells.extend(numbers.map(shown));
         cells.push(evaluation.returns.len().to_string());
         if stopped {
             let learning = halted.get(row).copied().flatten();
@@ -35,14 +36,31 @@ pub fn evaluations(evaluations: &[Evaluation], halted: &[Option<Halted>]) -> Tab
     table
 }
 
+/// Standard deviation of the returns and standard error of their mean: one return says nothing of either.
+pub fn spread(evaluation: &Evaluation) -> [Option<f64>; 2] {
+    let several = evaluation.returns.len() > 1;
+    [evaluation.standard_deviation, evaluation.standard_error].map(|number| several.then_some(number))
+}
+
+/// A number in a table; a dash where there is none.
+pub fn shown(number: Option<f64>) -> String {
+    number.map_or_else(|| "–".to_owned(), |number| format!("{number:.2}"))
+}
+
+/// A number in a CSV file; nothing where there is none.
+pub fn cell<T: ToString>(number: Option<T>) -> String {
+    number.map(|number| number.to_string()).unwrap_or_default()
+}
+
 /// One agent's returns, as `ddpg eval --json` prints them.
 pub fn json(evaluation: &Evaluation) -> Value {
+    let [deviation, error] = spread(evaluation);
     json!({
         "agent": evaluation.agent,
         "seed": evaluation.seed,
         "mean_return": evaluation.mean_return,
-        "standard_deviation": evaluation.standard_deviation,
-        "standard_error": evaluation.standard_error,
+        "standard_deviation": deviation,
+        "standard_error": error,
         "min": evaluation.min,
         "max": evaluation.max,
         "episodes": evaluation.returns.len(),

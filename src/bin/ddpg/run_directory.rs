@@ -5,6 +5,7 @@ use crate::lock::{self, Lock};
 use crate::output::in_a_command;
 use crate::plot::{Point, learning_curve};
 use crate::recorded;
+use crate::report::{cell, spread};
 use anyhow::{Context, Result, bail};
 use ddpg_wgpu::{Evaluation, Measurements, Snapshot};
 use std::fs::{self, File, OpenOptions};
@@ -260,10 +261,6 @@ pub struct Records {
     saved: Option<u64>,
 }
 
-fn cell(value: Option<f32>) -> String {
-    value.map(|value| value.to_string()).unwrap_or_default()
-}
-
 impl Records {
     fn open(directory: RunDirectory, points: Vec<Point>) -> Result<Self> {
         let append = |name: &str| {
@@ -321,12 +318,10 @@ impl Records {
     /// Rows of `evaluations.csv`, and the learning curve with them.
     pub fn evaluated(&mut self, step: u64, measurements: &[Measurements], evaluations: &[Evaluation], title: &str) -> Result<()> {
         for (evaluation, measured) in evaluations.iter().zip(measurements) {
-            let Evaluation { agent, seed, mean_return, standard_deviation, standard_error, min, max, .. } = evaluation;
+            let Evaluation { agent, seed, mean_return, min, max, .. } = evaluation;
+            let [deviation, error] = spread(evaluation).map(cell);
             let (updates, episodes) = (measured.updates, evaluation.returns.len());
-            writeln!(
-                self.evaluations,
-                "{step},{updates},{agent},{seed},{mean_return},{standard_deviation},{standard_error},{min},{max},{episodes}"
-            )?;
+            writeln!(self.evaluations, "{step},{updates},{agent},{seed},{mean_return},{deviation},{error},{min},{max},{episodes}")?;
         }
         self.evaluations.flush()?;
         self.points.push(Point { step, returns: evaluations.iter().map(|evaluation| evaluation.mean_return).collect() });

@@ -1,7 +1,7 @@
 //! The points of a sweep in the order of what their agents return.
 
 use super::space::{Point, short};
-use crate::report::table;
+use crate::report::{cell, shown, spread, table};
 use comfy_table::{CellAlignment, Table};
 use ddpg_wgpu::{Evaluation, Halted};
 use serde_json::{Value, json};
@@ -43,11 +43,11 @@ impl Ranked {
         self.returns().sum::<f64>() / self.agents.len() as f64
     }
 
-    /// Standard deviation over the seeds (n − 1); 0 for one.
-    pub fn deviation(&self) -> f64 {
+    /// Standard deviation over the seeds (n − 1); none for one.
+    pub fn deviation(&self) -> Option<f64> {
         let (mean, count) = (self.mean(), self.agents.len());
         let squares: f64 = self.returns().map(|r| (r - mean).powi(2)).sum();
-        if count > 1 { (squares / (count - 1) as f64).sqrt() } else { 0.0 }
+        (count > 1).then(|| (squares / (count - 1) as f64).sqrt())
     }
 
     /// The seed that returned least, and what it did.
@@ -101,7 +101,7 @@ pub fn show(ranked: &[Ranked], names: &[&str], most: usize) -> Table {
         let mut cells = vec![(index + 1).to_string()];
         cells.extend(ranked.point.iter().map(|(_, value)| short(value)));
         let (seed, worst) = ranked.worst();
-        cells.extend([format!("{:.2}", ranked.mean()), format!("{:.2}", ranked.deviation()), format!("{worst:.2} ({seed})")]);
+        cells.extend([format!("{:.2}", ranked.mean()), shown(ranked.deviation()), format!("{worst:.2} ({seed})")]);
         if stopped {
             let (halted, all) = (ranked.halted(), ranked.agents.len());
             cells.push(if halted == 0 { "to the end".into() } else { format!("{halted} of {all} stopped") });
@@ -123,14 +123,14 @@ pub fn csv(ranked: &[Ranked], names: &[&str]) -> [String; 2] {
         let (rank, number) = (index + 1, ranked.number);
         let values = ranked.point.iter().map(|(_, value)| format!("{},", short(value))).collect::<String>();
         let (seed, worst) = ranked.worst();
-        let (mean, deviation, halted, seeds) = (ranked.mean(), ranked.deviation(), ranked.halted(), ranked.agents.len());
+        let (mean, deviation, halted, seeds) = (ranked.mean(), cell(ranked.deviation()), ranked.halted(), ranked.agents.len());
         points += &format!("{rank},{number},{values}{mean},{deviation},{worst},{seed},{halted},{seeds}\n");
         for (evaluation, halted) in &ranked.agents {
-            let Evaluation { agent, seed, mean_return, standard_deviation, standard_error, min, max, .. } = evaluation;
+            let Evaluation { agent, seed, mean_return, min, max, .. } = evaluation;
+            let [deviation, error] = spread(evaluation).map(cell);
             let (episodes, stopped) = (evaluation.returns.len(), halted.map(|halted| halted.update.to_string()).unwrap_or_default());
-            agents += &format!(
-                "{rank},{number},{agent},{seed},{values}{mean_return},{standard_deviation},{standard_error},{min},{max},{episodes},{stopped}\n"
-            );
+            agents +=
+                &format!("{rank},{number},{agent},{seed},{values}{mean_return},{deviation},{error},{min},{max},{episodes},{stopped}\n");
         }
     }
     [points, agents]
