@@ -20,6 +20,11 @@ fn flags_win_over_the_file_and_the_file_over_the_preset() {
         assert!(all.lines().any(|found| found == line), "no {line:?} in: {all}");
     }
     assert!(!all.contains("noise_theta"));
+    // whole numbers as they are written elsewhere, and blanks in lists
+    let all = print(&["--steps", "1e5", "--replay-capacity", "200_000", "--actor-hidden", "32, 16"]);
+    for line in ["steps = 100000", "replay_capacity = 200000", "actor_hidden = [32, 16]"] {
+        assert!(all.lines().any(|found| found == line), "no {line:?} in: {all}");
+    }
     // of a run that goes on, the file changes what it names and nothing else
     fs::create_dir(here.join("earlier")).expect("made");
     let earlier = print(&["--preset", "paper", "--tau", "0.03", "--seed", "9"]);
@@ -99,7 +104,11 @@ fn bad_input_gets_a_clear_answer() {
     fails(&train(&["--envs", "0"]), 2, &["is 0", "at least 1", "--envs"]);
     fails(&train(&["--envs", "0", "--max-episodes", "5"]), 2, &["is 0", "at least 1", "--envs"]);
     fails(&train(&["--noise-schedule", "linear", "--noise-span", "0"]), 2, &["above 0", "--noise-span"]);
-    fails(&train(&["--steps", "-5"]), 2, &["-5", "--steps"]);
+    fails(&train(&["--steps", "-5"]), 2, &["-5", "--steps", "a whole number is wanted, 0 or more"]);
+    for wrong in ["1.5", "1e-3", "many"] {
+        fails(&train(&["--steps", wrong]), 2, &[wrong, "a whole number is wanted", "100000"]);
+    }
+    fails(&train(&["--batch-size", "5e9"]), 2, &["5e9", "at most 4294967295"]);
     fails(&train(&["--action-layer", "3"]), 2, &["action_layer is 3", "2 hidden layers"]);
     fails(&train(&["--env", "Acrobot-v1"]), 2, &["Acrobot-v1", "Pendulum-v1"]);
     fails(&train(&["--steps", "0"]), 2, &["steps is 0", "at least 1"]);

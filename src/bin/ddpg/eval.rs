@@ -2,6 +2,7 @@
 
 use crate::failure::Usage;
 use crate::layers::read_settings;
+use crate::numbers::{whole, whole_in};
 use crate::output::say;
 use crate::report;
 use crate::resolve::{MOST_EPISODES, Run};
@@ -22,10 +23,10 @@ pub struct Arguments {
     #[arg(value_name = "DIR")]
     path: PathBuf,
     /// Episodes an agent [default: as at the end of the run]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_EPISODES)))]
+    #[arg(long, value_name = "N", value_parser = whole_in::<u32>(1..=MOST_EPISODES.into()))]
     episodes: Option<u32>,
     /// Seed of the starting states, the same for every agent [default: as at the end of the run]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>)]
     seed: Option<u32>,
     /// Environment to evaluate in [default: the one the agents were trained in]
     #[arg(long, value_name = "NAME")]

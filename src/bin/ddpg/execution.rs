@@ -1,5 +1,6 @@
 //! On what and how iterations are executed, where the choice is not left to the library.
 
+use crate::numbers::whole;
 use clap::Args;
 use ddpg_wgpu::{Dealing, Error, Gpu, Options, Plan, Tile};
 
@@ -17,13 +18,13 @@ pub struct Execution {
     #[arg(long, value_name = "TILE", value_parser = named(&Tile::ALL.map(Tile::name)))]
     tile: Option<String>,
     /// Tile small: invocations that keep the adapter busy, for which sums are split; 0: none is [default: 32768]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>)]
     invocations: Option<u32>,
     /// Tile small: workgroups' work of a level that one workgroup does, together with its neighbours; 0: none [default: 4]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>)]
     chained: Option<u32>,
     /// Tile small: most agents whose minibatches are taken in bands of rows through all layers; 0: none [default: 32]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>)]
     banded_agents: Option<u32>,
 }
 

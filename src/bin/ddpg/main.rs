@@ -9,6 +9,7 @@ mod interrupt;
 mod layers;
 mod lock;
 mod monitor;
+mod numbers;
 mod output;
 mod plot;
 mod progress;

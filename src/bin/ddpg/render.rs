@@ -1,6 +1,7 @@
 //! `ddpg render`: a trained policy as an animated picture.
 
 use crate::failure::Usage;
+use crate::numbers::{whole, whole_in};
 use crate::output::say;
 use crate::{eval, video};
 use anyhow::Result;
@@ -17,19 +18,19 @@ pub struct Arguments {
     #[arg(value_name = "DIR")]
     path: PathBuf,
     /// Episodes to show, one after another
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = whole_in::<u32>(1..=1000))]
     episodes: u32,
     /// File to write
     #[arg(long, value_name = "FILE.gif", default_value = "policy.gif")]
     out: PathBuf,
     /// Agent to show, by its place in the run directory
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<usize>)]
     agent: usize,
     /// Seed of the starting states
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u32>)]
     seed: u32,
     /// Width and height, pixels
-    #[arg(long, value_name = "PIXELS", default_value_t = video::SIZE, value_parser = clap::value_parser!(u32).range(16..=1024))]
+    #[arg(long, value_name = "PIXELS", default_value_t = video::SIZE, value_parser = whole_in::<u32>(16..=1024))]
     size: u32,
     /// Environment to show the agent in [default: the one it was trained in]
     #[arg(long, value_name = "NAME")]

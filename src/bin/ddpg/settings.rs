@@ -1,5 +1,6 @@
 //! What a user may set: one list of names for the command line and for TOML files.
 
+use crate::numbers::{whole, whole_in};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use ddpg_wgpu::{Algorithm, BatchNorm, Minibatch, Optimizer, Preset, Statistics};
@@ -60,25 +61,25 @@ pub struct Settings {
     #[arg(long, value_name = "NAME", help_heading = RUN)]
     pub env: Option<String>,
     /// Agents that train side by side; agent i uses seed + i
-    #[arg(long, value_name = "N", help_heading = RUN)]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>, help_heading = RUN)]
     pub agents: Option<u32>,
     /// Environments an agent, stepped together
-    #[arg(long, value_name = "N", alias = "environments", help_heading = RUN)]
+    #[arg(long, value_name = "N", alias = "environments", value_parser = whole::<u32>, help_heading = RUN)]
     #[serde(alias = "environments")]
     pub envs: Option<u32>,
     /// Seed of the first agent
-    #[arg(long, value_name = "N", visible_alias = "random-seed", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64), help_heading = RUN)]
+    #[arg(long, value_name = "N", visible_alias = "random-seed", value_parser = whole_in::<u64>(0..=i64::MAX as u64), help_heading = RUN)]
     #[serde(alias = "random_seed")]
     pub seed: Option<u64>,
     /// Environment steps an agent, over all its environments
-    #[arg(long, value_name = "STEPS", help_heading = RUN)]
+    #[arg(long, value_name = "STEPS", value_parser = whole::<u64>, help_heading = RUN)]
     pub steps: Option<u64>,
     /// Episodes an agent after which training ends, where --steps does not end it sooner; 0: no limit. Alone, it sets
     /// --steps to as many as they can take
-    #[arg(long, value_name = "N", help_heading = RUN)]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>, help_heading = RUN)]
     pub max_episodes: Option<u64>,
     /// Steps after which an episode is cut off, if not by the environment's own limit sooner; 0: only by that
-    #[arg(long, value_name = "STEPS", visible_alias = "max-episode-len", help_heading = RUN)]
+    #[arg(long, value_name = "STEPS", visible_alias = "max-episode-len", value_parser = whole::<u32>, help_heading = RUN)]
     #[serde(alias = "max_episode_len")]
     pub maximum_episode_length: Option<u32>,
 
@@ -93,13 +94,13 @@ pub struct Settings {
     pub minibatch: Option<Minibatch>,
 
     /// Widths of the actor's hidden layers
-    #[arg(long, value_name = "UNITS,…", value_delimiter = ',', action = clap::ArgAction::Set, help_heading = NETWORKS)]
+    #[arg(long, value_name = "UNITS,…", value_delimiter = ',', action = clap::ArgAction::Set, value_parser = whole::<u32>, help_heading = NETWORKS)]
     pub actor_hidden: Option<Vec<u32>>,
     /// Widths of the critic's hidden layers
-    #[arg(long, value_name = "UNITS,…", value_delimiter = ',', action = clap::ArgAction::Set, help_heading = NETWORKS)]
+    #[arg(long, value_name = "UNITS,…", value_delimiter = ',', action = clap::ArgAction::Set, value_parser = whole::<u32>, help_heading = NETWORKS)]
     pub critic_hidden: Option<Vec<u32>>,
     /// The critic's layer that the action enters at; 1 is the first hidden layer
-    #[arg(long, value_name = "LAYER", help_heading = NETWORKS)]
+    #[arg(long, value_name = "LAYER", value_parser = whole::<u32>, help_heading = NETWORKS)]
     pub action_layer: Option<u32>,
     /// How hidden layers start: uniform in ±1/√fan-in, or normal
     #[arg(long, value_name = "KIND", value_parser = named::<InitializationKind>(&["fan-in", "truncated-normal"]), help_heading = NETWORKS)]
@@ -168,25 +169,25 @@ pub struct Settings {
     #[arg(long, value_name = "0–1", help_heading = LEARNING)]
     pub tau: Option<f32>,
     /// Copy the online networks into the targets every N updates instead of blending; 0 blends
-    #[arg(long, value_name = "N", help_heading = LEARNING)]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>, help_heading = LEARNING)]
     pub hard_update_every: Option<u32>,
     /// What the targets start from: 1 copies the online networks, less blends them into a draw of their own
     #[arg(long, value_name = "0–1", help_heading = LEARNING)]
     pub initial_blend: Option<f32>,
     /// Updates after each step of all of an agent's environments
-    #[arg(long, value_name = "N", help_heading = LEARNING)]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>, help_heading = LEARNING)]
     pub updates_per_iteration: Option<u32>,
 
     /// Transitions a minibatch
-    #[arg(long, value_name = "N", visible_alias = "minibatch-size", help_heading = REPLAY)]
+    #[arg(long, value_name = "N", visible_alias = "minibatch-size", value_parser = whole::<u32>, help_heading = REPLAY)]
     #[serde(alias = "minibatch_size")]
     pub batch_size: Option<u32>,
     /// Transitions an agent's replay ring holds
-    #[arg(long, value_name = "N", visible_alias = "buffer-size", help_heading = REPLAY)]
+    #[arg(long, value_name = "N", visible_alias = "buffer-size", value_parser = whole::<u32>, help_heading = REPLAY)]
     #[serde(alias = "buffer_size")]
     pub replay_capacity: Option<u32>,
     /// Transitions in the ring before the first update
-    #[arg(long, value_name = "N", help_heading = REPLAY)]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>, help_heading = REPLAY)]
     pub learning_starts: Option<u32>,
     /// Learn from fewer transitions than a batch while the ring holds no more
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = REPLAY)]
@@ -199,7 +200,7 @@ pub struct Settings {
     pub truncation_is_terminal: Option<bool>,
 
     /// Environment steps with uniformly random actions first
-    #[arg(long, value_name = "STEPS", help_heading = EXPLORATION)]
+    #[arg(long, value_name = "STEPS", value_parser = whole::<u32>, help_heading = EXPLORATION)]
     pub random_steps: Option<u32>,
     /// Noise added to the actor's output
     #[arg(long, value_name = "KIND", value_parser = named::<NoiseKind>(NOISES), help_heading = EXPLORATION)]
@@ -236,19 +237,19 @@ pub struct Settings {
     pub reset_noise: Option<bool>,
 
     /// Environment steps between two evaluations, each of which also saves the agents; 0: only at the end
-    #[arg(long, value_name = "STEPS", help_heading = EVALUATION)]
+    #[arg(long, value_name = "STEPS", value_parser = whole::<u64>, help_heading = EVALUATION)]
     pub eval_every: Option<u64>,
     /// Episodes of each evaluation while training
-    #[arg(long, value_name = "N", help_heading = EVALUATION)]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>, help_heading = EVALUATION)]
     pub eval_episodes: Option<u32>,
     /// Seed of the starting states of all evaluations
-    #[arg(long, value_name = "N", help_heading = EVALUATION)]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>, help_heading = EVALUATION)]
     pub eval_seed: Option<u32>,
     /// Episodes of the evaluation at the end
-    #[arg(long, value_name = "N", help_heading = EVALUATION)]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>, help_heading = EVALUATION)]
     pub final_episodes: Option<u32>,
     /// Environment steps between two rows of metrics.csv
-    #[arg(long, value_name = "STEPS", help_heading = EVALUATION)]
+    #[arg(long, value_name = "STEPS", value_parser = whole::<u64>, help_heading = EVALUATION)]
     pub log_every: Option<u64>,
     /// Save the replay rings with the agents, so that a resumed run goes on exactly where it stopped
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = EVALUATION)]

@@ -12,6 +12,7 @@ mod updates;
 
 use crate::execution::Execution;
 use crate::failure::Usage;
+use crate::numbers::{whole, whole_in};
 use crate::output::say;
 use crate::progress::Progress;
 use anyhow::{Context, Result};
@@ -38,7 +39,7 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     only: Vec<Workload>,
     /// Repetitions of each workload after a warm-up [default: 5, or 3 with --quick]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "N", value_parser = whole_in::<u32>(1..=1000))]
     repetitions: Option<u32>,
     /// Shorter repetitions, and without the largest workloads: to see whether all works
     #[arg(long)]
@@ -52,7 +53,7 @@ pub struct Arguments {
     #[command(flatten)]
     execution: Execution,
     /// Train from this seed until the mean return is reached, and tell: what the workload `return` starts as a process
-    #[arg(long, value_name = "SEED", hide = true)]
+    #[arg(long, value_name = "SEED", value_parser = whole::<u64>, hide = true)]
     until_return: Option<u64>,
 }
 

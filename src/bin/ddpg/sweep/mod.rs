@@ -6,6 +6,7 @@ mod space;
 use crate::execution::Execution;
 use crate::failure::{Interrupted, Usage};
 use crate::layers::{Layer, agree_on_preset};
+use crate::numbers::whole_in;
 use crate::output::{in_a_command, note, say};
 use crate::progress::Progress;
 use crate::resolve::Run;
@@ -48,10 +49,10 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME=LOW..HIGH", help_heading = "Sweep")]
     random: Vec<String>,
     /// Points to draw from the random ranges
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Sweep")]
+    #[arg(long, value_name = "N", value_parser = whole_in::<u32>(1..=u32::MAX.into()), help_heading = "Sweep")]
     samples: Option<u32>,
     /// Seeds of each point: --seed, --seed + 1, …
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Sweep")]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole_in::<u32>(1..=u32::MAX.into()), help_heading = "Sweep")]
     seeds: u32,
     /// TOML file of settings; unknown names are errors
     #[arg(long, value_name = "FILE.toml")]

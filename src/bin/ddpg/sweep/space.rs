@@ -1,6 +1,7 @@
 //! What a sweep varies: grids and random ranges of the settings that agents of one population may differ in.
 
 use crate::failure::Usage;
+use crate::numbers::whole;
 use crate::resolve::Run;
 use crate::settings::Settings;
 use anyhow::{Context, Result};
@@ -122,9 +123,9 @@ fn grid(text: &str) -> Result<Grid> {
         let value = match (kind, word) {
             (_, "") => return refuse(format!("--grid {text}: a value is missing; write NAME=VALUE,VALUE")),
             (Kind::Number, _) => Value::Float(number("--grid", text, word)?),
-            (Kind::Whole, _) => match word.parse::<u32>() {
+            (Kind::Whole, _) => match whole::<u32>(word) {
                 Ok(number) => Value::Integer(number.into()),
-                Err(_) => return refuse(format!("--grid {text}: {word:?} is not a whole number")),
+                Err(why) => return refuse(format!("--grid {text}: {word:?}: {why}")),
             },
             (Kind::Switch, "true" | "false") => Value::Boolean(word == "true"),
             (Kind::Switch, _) => return refuse(format!("--grid {text}: {word:?} is neither true nor false")),
