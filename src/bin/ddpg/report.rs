@@ -1,6 +1,6 @@
 //! Tables and JSON of evaluations.
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use ddpg_wgpu::{Evaluation, Halted};
 use serde_json::{Value, json};
 
@@ -11,11 +11,28 @@ pub fn table() -> Table {
     table
 }
 
+/// Narrows a table to the terminal's width, where it is written to one: between words, never within a number.
+pub fn narrow(table: &mut Table) {
+    let mut longest = vec![0; table.column_count()];
+    for row in table.header().into_iter().chain(table.row_iter()) {
+        for (longest, cell) in longest.iter_mut().zip(row.cell_iter()) {
+            let words = cell.content();
+            *longest = words.split_whitespace().map(|word| word.chars().count()).fold(*longest, usize::max);
+        }
+    }
+    for (column, longest) in table.column_iter_mut().zip(longest) {
+        // with a blank on each side
+        let least = u16::try_from(longest + 2).unwrap_or(u16::MAX);
+        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(least)));
+    }
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+}
+
 /// The returns of an evaluation: a row an agent, and why an agent stopped, where one did.
 pub fn evaluations(evaluations: &[Evaluation], halted: &[Option<Halted>]) -> Table {
     let mut table = table();
     let stopped = halted.iter().any(Option::is_some);
-    let mut header = vec!["agent", "seed", "mean return", "standard deviation", "standard error", "min", "max", "episodes"];
+    let mut header = vec!["agent", "seed", "mean return", "std. dev.", "std. error", "min", "max", "episodes"];
     header.extend(stopped.then_some("learning"));
     table.set_header(header);
     for (row, evaluation) in evaluations.iter().enumerate() {
@@ -33,6 +50,7 @@ pub fn evaluations(evaluations: &[Evaluation], halted: &[Option<Halted>]) -> Tab
     for column in table.column_iter_mut().take(8) {
         column.set_cell_alignment(CellAlignment::Right);
     }
+    narrow(&mut table);
     table
 }
 

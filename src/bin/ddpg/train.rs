@@ -313,7 +313,8 @@ impl<'a> Training<'a> {
         self.progress.show(self.trainer.population().environment_steps().min(self.run.config.steps), || {
             let Speed { steps, updates } = self.speed_now();
             let latest = self.latest.as_ref().map_or_else(|| "no evaluation yet".to_owned(), |latest| format!("return {latest}"));
-            format!("{steps:.0} steps/s, {updates:.0} updates/s, {latest}")
+            // what a narrow terminal cuts off is the speed
+            format!("{latest}, {steps:.0} steps/s, {updates:.0} updates/s")
         });
     }
 

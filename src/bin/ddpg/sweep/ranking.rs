@@ -1,7 +1,7 @@
 //! The points of a sweep in the order of what their agents return.
 
 use super::space::{Point, short};
-use crate::report::{cell, shown, spread, table};
+use crate::report::{cell, narrow, shown, spread, table};
 use comfy_table::{CellAlignment, Table};
 use ddpg_wgpu::{Evaluation, Halted};
 use serde_json::{Value, json};
@@ -93,7 +93,7 @@ pub fn show(ranked: &[Ranked], names: &[&str], most: usize) -> Table {
     let stopped = ranked.iter().any(|ranked| ranked.halted() > 0);
     let mut header = vec!["rank"];
     header.extend(names);
-    header.extend(["mean return", "standard deviation", "worst seed"]);
+    header.extend(["mean return", "std. dev.", "worst seed"]);
     header.extend(stopped.then_some("learning"));
     let columns = header.len() - usize::from(stopped);
     table.set_header(header);
@@ -111,6 +111,7 @@ pub fn show(ranked: &[Ranked], names: &[&str], most: usize) -> Table {
     for column in table.column_iter_mut().take(columns) {
         column.set_cell_alignment(CellAlignment::Right);
     }
+    narrow(&mut table);
     table
 }
 
