@@ -9,12 +9,13 @@ use crate::trajectory::Trajectory;
 /// Bytes of pixels drawn at once.
 const PIXEL_BYTES: u64 = 32 << 20;
 
+/// The environments that can be drawn, each with its WGSL.
+const DRAWINGS: [(&str, &str); 2] =
+    [("Pendulum-v0", include_str!("../shaders/render/pendulum.wgsl")), ("Pendulum-v1", include_str!("../shaders/render/pendulum.wgsl"))];
+
 /// The WGSL that draws an environment, where there is any.
 fn drawing(environment: &Environment) -> Option<&'static str> {
-    match environment.name.as_ref() {
-        "Pendulum-v0" | "Pendulum-v1" => Some(include_str!("../shaders/render/pendulum.wgsl")),
-        _ => None,
-    }
+    DRAWINGS.iter().find(|(name, _)| *name == environment.name).map(|(_, drawing)| *drawing)
 }
 
 /// The module that draws an environment, where there is one.
@@ -51,8 +52,10 @@ impl Renderer {
     /// # Errors
     /// [`Error::Config`] where the environment has no drawing, or for a frame without a pixel or beyond 4096 either way.
     pub fn new(device: &wgpu::Device, queue: &wgpu::Queue, environment: &Environment, width: u32, height: u32) -> Result<Self> {
-        let source = source(environment)
-            .ok_or_else(|| Error::config(format!("{} cannot be drawn: shaders/render has no file for it", environment.name)))?;
+        let source = source(environment).ok_or_else(|| {
+            let can = DRAWINGS.map(|(name, _)| name).join(" and ");
+            Error::config(format!("{} cannot be drawn; {can} can", environment.name))
+        })?;
         for (what, pixels) in [("width", width), ("height", height)] {
             if !(1..=4096).contains(&pixels) {
                 return Err(Error::config(format!("a frame's {what} is {pixels} pixels; it must lie in 1 to 4096")));

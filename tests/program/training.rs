@@ -135,6 +135,9 @@ fn a_run_leaves_everything_behind_and_can_be_evaluated_again() {
 fn pictures(here: &Path) {
     let render = |out: &str| ddpg(here, &["render", "run", "--episodes", "1", "--size", "16", "--out", out]);
     fails(&render("run"), 2, &["run is a directory", "run/policy.gif"]);
+    fails(&render("x.png"), 2, &["a GIF is all that is written", "x.gif"]);
+    let reacher = ddpg(here, &["render", "run", "--env", "Reacher-v0"]);
+    fails(&reacher, 2, &["Reacher-v0 cannot be drawn; Pendulum-v0 and Pendulum-v1 can"]);
     fails(&render("nowhere/policy.gif"), 2, &["there is no directory nowhere"]);
     fs::create_dir(here.join("pictures")).expect("made");
     succeeds(render("pictures/policy.gif"));

@@ -54,7 +54,7 @@ enum Command {
     Sweep(Box<sweep::Arguments>),
     /// Evaluate saved agents
     Eval(eval::Arguments),
-    /// Draw episodes of a saved agent as an animated GIF
+    /// Draw episodes of a saved agent as an animated GIF (Pendulum alone)
     Render(render::Arguments),
     /// Measure how fast this machine simulates and learns
     Bench(bench::Arguments),

@@ -264,13 +264,14 @@ pub struct Settings {
     /// Directory of the event files, with a sub-directory an agent [default: tensorboard in the run directory]
     #[arg(long, value_name = "DIR", help_heading = WATCHING)]
     pub summary_dir: Option<String>,
-    /// Record the statistics of every training episode, and a video of the policy after episodes 0, 1, 8, 27, … 1000, 2000, …
+    /// Record the statistics of every training episode, and, of Pendulum, a video of the policy after episodes 0, 1, 8,
+    /// 27, … 1000, 2000, …
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = WATCHING)]
     pub use_gym_monitor: Option<bool>,
     /// Directory of what --use-gym-monitor records, with a sub-directory an agent [default: monitor in the run directory]
     #[arg(long, value_name = "DIR", help_heading = WATCHING)]
     pub monitor_dir: Option<String>,
-    /// Keep a picture of agent 0 up to date while it trains: latest.gif in the run directory
+    /// Keep a picture of agent 0 up to date while it trains: latest.gif in the run directory (Pendulum alone)
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = WATCHING)]
     pub render_env: Option<bool>,
 }

@@ -19,6 +19,11 @@ pub fn check(path: &Path) -> Result<()> {
     if path.is_dir() {
         return Err(Usage(format!("--out {shown} is a directory; name a file, such as {}", path.join("policy.gif").display())).into());
     }
+    // a name without an ending promises nothing
+    if path.extension().is_some_and(|ending| !ending.eq_ignore_ascii_case("gif")) {
+        let gif = path.with_extension("gif");
+        return Err(Usage(format!("--out {shown}: a GIF is all that is written; name it so, such as {}", gif.display())).into());
+    }
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() && !parent.is_dir() => {
             Err(Usage(format!("--out {shown}: there is no directory {}", parent.display())).into())

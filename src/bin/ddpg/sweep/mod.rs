@@ -67,7 +67,7 @@ pub struct Arguments {
     execution: Execution,
     #[command(flatten)]
     tuning: Tuning,
-    /// Print only the final table
+    /// Print only the final table and its summary
     #[arg(long, short)]
     quiet: bool,
     #[command(flatten)]
