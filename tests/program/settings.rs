@@ -86,6 +86,24 @@ fn what_a_run_has_been_made_with_cannot_change() {
 }
 
 #[test]
+fn the_settings_that_are_offered_are_read() {
+    let directory = scratch();
+    let offered = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/settings");
+    let files: Vec<_> = fs::read_dir(&offered).expect("there are some").map(|entry| entry.expect("an entry").path()).collect();
+    assert!(files.len() >= 4, "{files:?}");
+    for file in files {
+        let shown = file.to_str().expect("a path");
+        let printed = succeeds(ddpg(directory.path(), &["train", "--print-config", "--config", shown]));
+        for line in read(&file).lines().filter(|line| !line.starts_with('#')) {
+            let (name, value) = line.split_once(" = ").unwrap_or_else(|| panic!("{shown}: {line}"));
+            let kept = printed.lines().filter_map(|found| found.split_once(" = ")).find(|(found, _)| *found == name);
+            let same = |kept: &str| kept == value || kept.parse::<f64>().ok().is_some_and(|kept| value.parse() == Ok(kept));
+            assert!(kept.is_some_and(|(_, kept)| same(kept)), "{shown}: {line}, in: {printed}");
+        }
+    }
+}
+
+#[test]
 fn bad_input_gets_a_clear_answer() {
     let directory = scratch();
     let here = directory.path();

@@ -47,6 +47,18 @@ fn agents_of_every_preset_are_evaluated_and_drawn_again() {
     }
 }
 
+/// An agent's state keeps 64 of them between two rows.
+#[test]
+fn episodes_that_end_together_and_are_not_logged_are_told_of() {
+    let directory = scratch();
+    let many = ["train", "--envs", "100", "--steps", "20000", "--log-every", "20000", "--learning-starts", "20000"];
+    let output = ddpg(directory.path(), &[&many[..], &["--random-steps", "20000", "--final-episodes", "4", "--out", "run"]].concat());
+    assert!(stderr(&output).contains("36 episodes have ended unlogged"), "{}", stderr(&output));
+    let text = succeeds(output);
+    assert!(text.contains("learning: 1 update for every 100 environment steps, about 0 in all"), "{text}");
+    assert_eq!(rows(directory.path().join("run/episodes.csv")).len(), 1 + 64);
+}
+
 #[test]
 fn a_run_leaves_everything_behind_and_can_be_evaluated_again() {
     let directory = scratch();

@@ -16,7 +16,7 @@ use crate::watch::Watchers;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use ddpg_wgpu::checkpoint::Contents;
-use ddpg_wgpu::{Environment, Evaluation, Gpu, Halted, HyperParameters, Measurements, Plan, Population, Snapshot, Trainer};
+use ddpg_wgpu::{Config, Environment, Evaluation, Gpu, Halted, HyperParameters, Measurements, Plan, Population, Snapshot, Trainer};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -169,12 +169,24 @@ fn introduce(config: &str, iterations: u64, gpu: &Gpu, trainer: &Trainer, direct
         Plan::Fused => say!("plan: {}, whole iterations in a dispatch", Plan::Fused),
         plan => say!("plan: {plan}, {rollout} dispatches a step of the environments, {update} an update"),
     }
+    let Config { steps, environments, learning_starts, updates_per_iteration: updates, .. } = trainer.population().config();
+    let all = steps.saturating_sub((*learning_starts).into()) / u64::from(*environments) * u64::from(*updates);
+    say!(
+        "learning: {updates} update{} for every {environments} environment steps, about {all} in all",
+        if *updates == 1 { "" } else { "s" }
+    );
     say!("run directory: {}", directory.display());
     let population = trainer.population();
     if population.iterations() >= iterations {
         say!("all steps are taken: only the evaluation is left");
     } else if population.iterations() > 0 {
-        let ring = if population.learns() { "" } else { "; the replay rings start empty, and learning goes on once they are filled" };
+        let ring = match population.learns() {
+            true => "",
+            false => {
+                "; the replay rings start empty: learning goes on from new transitions alone, and may unlearn what it had \
+                 (--save-replay keeps the rings)"
+            }
+        };
         say!("going on after {} environment steps and {} updates{ring}", population.environment_steps(), population.updates());
     }
     say!("");
@@ -202,6 +214,8 @@ struct Training<'a> {
     /// Episodes each agent has finished.
     finished: Vec<u64>,
     latest: Option<String>,
+    /// Whether it was said that episodes ended faster than they are logged.
+    told_of_unlogged: bool,
 }
 
 impl<'a> Training<'a> {
@@ -231,6 +245,7 @@ impl<'a> Training<'a> {
             measurements: vec![],
             finished,
             latest: None,
+            told_of_unlogged: false,
         }
     }
 
@@ -344,8 +359,17 @@ impl<'a> Training<'a> {
         };
         self.logged = (population.iterations(), population.updates(), self.trained);
         self.recent = Some(speed);
+        let mut unlogged = 0;
         for (finished, measured) in self.finished.iter_mut().zip(&self.measurements) {
+            unlogged += measured.episodes.first().map_or(0, |first| u64::from(first.number).saturating_sub(*finished));
             *finished = measured.episodes.last().map_or(*finished, |last| u64::from(last.number) + 1);
+        }
+        if unlogged > 0 && !self.told_of_unlogged {
+            self.told_of_unlogged = true;
+            self.progress.warn(&format!(
+                "{unlogged} episodes have ended unlogged: an agent keeps the last 64 between two rows; \
+                 a smaller --log-every makes more rows, fewer --envs fewer episodes that end together"
+            ));
         }
         self.records.measured(&self.measurements, speed)?;
         self.watchers.measured(&self.trainer, &self.measurements, speed, &self.progress);
