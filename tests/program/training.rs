@@ -259,6 +259,7 @@ fn the_same_seed_gives_the_same_file_also_when_it_stops_and_goes_on() {
     let steps: Vec<_> = rows(here.join("half/metrics.csv")).into_iter().map(|row| row[0].clone()).collect();
     assert_eq!(steps, ["step", "200", "300", "400", "600"]);
     fails(&ddpg(here, &["train", "--resume", "half"]), 2, &["600 steps already"]);
+    keeps_what_it_cannot_read(here);
     // and with the same tile, unless another is asked for
     let executed = || read(here.join("tiled/execution.json"));
     run(&["--steps", "80", "--out", "tiled", "--plan", "layered", "--tile", "portable", "--quiet"]);
@@ -266,6 +267,32 @@ fn the_same_seed_gives_the_same_file_also_when_it_stops_and_goes_on() {
     assert!(executed().contains("\"plan\": \"layered\"") && executed().contains("\"tile\": \"portable\""), "{}", executed());
     succeeds(ddpg(here, &["train", "--resume", "tiled", "--steps", "160", "--tile", "small", "--plan", "layered", "--quiet"]));
     assert!(executed().contains("\"tile\": \"small\""), "{}", executed());
+}
+
+/// A run does not go on over a history that it cannot read.
+fn keeps_what_it_cannot_read(here: &Path) {
+    let monitored = "monitor/agent-0000/episodes.json";
+    fs::create_dir_all(here.join("half/monitor/agent-0000")).expect("made");
+    fs::write(here.join("half").join(monitored), "{}").expect("written");
+    let all =
+        || ["config.toml", "metrics.csv", "episodes.csv", "evaluations.csv", monitored].map(|name| fs::read(here.join("half").join(name)));
+    let refused = |name: &str, monitor: &str, says: &str| {
+        let before = all().map(|bytes| bytes.expect("a file"));
+        let output = ddpg(here, &["train", "--resume", "half", "--steps", "900", "--use-gym-monitor", monitor]);
+        fails(&output, 1, &[name, "repair or remove it", says]);
+        assert!(all().map(|bytes| bytes.expect("a file")) == before, "{name} cannot be read, but something was replaced");
+    };
+    for name in ["metrics.csv", "episodes.csv", "evaluations.csv"] {
+        let path = here.join("half").join(name);
+        let whole = fs::read(&path).expect("a file");
+        fs::write(&path, [&whole[..], b"\xff"].concat()).expect("written");
+        refused(name, "false", "UTF-8");
+        fs::write(&path, whole).expect("written");
+    }
+    refused(monitored, "true", "missing field");
+    fs::write(here.join("half").join(monitored), b"\xff").expect("written");
+    refused(monitored, "true", "UTF-8");
+    fs::remove_dir_all(here.join("half/monitor")).expect("removed");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The monitor directory: the statistics of every training episode, and videos of the policy as it learns.
 
+use crate::run_directory::{left_behind, unusable};
 use crate::summaries::agent_directory;
 use crate::tensorboard::now;
 use crate::video;
@@ -56,8 +57,12 @@ impl Monitor {
         for agent in 0..agents as usize {
             let place = directory.join(agent_directory(agent));
             fs::create_dir_all(&place).with_context(|| format!("cannot write to the monitor directory {}", directory.display()))?;
-            let earlier = fs::read_to_string(place.join(EPISODES)).ok().filter(|_| resumed);
-            statistics.push(earlier.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_else(|| fresh.clone()));
+            let path = place.join(EPISODES);
+            let earlier = if resumed { left_behind(&path)? } else { None };
+            statistics.push(match earlier {
+                Some(text) => serde_json::from_str(&text).with_context(|| unusable(&path))?,
+                None => fresh.clone(),
+            });
             for entry in fs::read_dir(&place)?.flatten().filter(|_| !resumed) {
                 if is_record(&entry.file_name().to_string_lossy()) {
                     fs::remove_file(entry.path()).with_context(|| entry.path().display().to_string())?;

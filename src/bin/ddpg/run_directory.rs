@@ -99,10 +99,26 @@ pub fn is_evaluated(directory: &Path, step: u64) -> bool {
     summary["interrupted"] == false && summary["environment_steps"] == step
 }
 
+/// What an earlier run left in `path`; nothing where there is no such file. What cannot be read is not replaced.
+pub fn left_behind(path: &Path) -> Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| unusable(path)),
+    }
+}
+
+/// What to do about a file that a run cannot go on with.
+pub fn unusable(path: &Path) -> String {
+    format!("cannot go on with {}: repair or remove it", path.display())
+}
+
 /// Episodes that each agent of the run in `directory` had finished by `step`, as far as its table says.
 pub fn finished_episodes(directory: &Path, step: u64, agents: u32) -> Vec<u64> {
     let mut finished = vec![0; agents as usize];
-    let text = fs::read_to_string(directory.join(EPISODES)).unwrap_or_default();
+    // a byte that is wrong spoils its own row only; going on in place refuses the file
+    let bytes = fs::read(directory.join(EPISODES)).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
     for row in text.lines().skip(1) {
         // step, updates, agent, seed, episode
         let numbers: Vec<u64> = row.split(',').take(5).filter_map(|cell| cell.parse().ok()).collect();
@@ -210,11 +226,12 @@ impl RunDirectory {
 
     /// Goes on with the files of a run that stands at `step`; rows beyond it are dropped.
     pub fn go_on(self, config: &str, step: u64) -> Result<Records> {
+        // all are read before any is replaced
+        let earlier: Vec<_> = TABLES.iter().map(|(table, _)| left_behind(&self.path.join(table))).collect::<Result<_>>()?;
         self.write(CONFIG, config)?;
         let mut points: Vec<Point> = Vec::new();
-        for (table, columns) in TABLES {
-            let path = self.path.join(table);
-            let text = fs::read_to_string(&path).unwrap_or_default();
+        for ((table, columns), text) in TABLES.into_iter().zip(earlier) {
+            let text = text.unwrap_or_default();
             let at = |row: &str| row.split(',').next().and_then(|first| first.parse::<u64>().ok());
             let rows: Vec<_> = text.lines().skip(1).filter(|row| at(row).is_some_and(|at| at <= step)).collect();
             let kept: String = std::iter::once(columns).chain(rows.iter().copied()).flat_map(|row| [row, "\n"]).collect();
