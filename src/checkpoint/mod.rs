@@ -44,6 +44,7 @@ use crate::measure::Halted;
 use crate::network::Tensor;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// How much of an agent a [`Snapshot`] holds.
@@ -230,7 +231,9 @@ impl Snapshot {
     pub fn load_all(directory: impl AsRef<Path>) -> Result<Vec<Self>> {
         let directory = directory.as_ref();
         let paths = (0..).map(|agent| directory.join(Self::file_name(agent)));
-        let snapshots = paths.take_while(|path| path.exists()).map(Self::load).collect::<Result<Vec<_>>>()?;
+        // what is listed is there, such as a link that leads nowhere, whether it can be read or not
+        let is_listed = |path: &PathBuf| !path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound);
+        let snapshots = paths.take_while(is_listed).map(Self::load).collect::<Result<Vec<_>>>()?;
         if snapshots.is_empty() {
             let first = Self::file_name(0);
             return Err(Error::Checkpoint(format!("{}: there is no {first} in this directory", directory.display())));

@@ -89,6 +89,23 @@ fn what_was_recorded_into_a_dropped_encoder_never_arrives() {
     );
 }
 
+#[test]
+fn agents_are_kept_and_read_all_together() {
+    let gpu = gpu();
+    let directory = tempfile::tempdir().expect("a directory");
+    let snapshots = trained(&gpu, &cases()[1]).snapshot_blocking(Contents::Training).expect("snapshots");
+    let place = directory.path();
+    Snapshot::save_all(&snapshots, place).expect("saved");
+    let loaded = Snapshot::load_all(place).expect("both");
+    assert_eq!(loaded.iter().map(|snapshot| snapshot.agent).collect::<Vec<_>>(), [0, 1]);
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("nowhere", place.join(Snapshot::file_name(2))).expect("linked");
+        let refused = Snapshot::load_all(place).expect_err("the last leads nowhere").to_string();
+        assert!(refused.contains("agent-0002.safetensors"), "{refused}");
+    }
+}
+
 /// Whatever is asked of a device that is gone, and the checkpoint that was saved before.
 #[test]
 fn a_lost_device_is_an_error_value_and_the_checkpoint_stays() {
