@@ -43,7 +43,7 @@ use crate::hyper_parameters::HyperParameters;
 use crate::measure::Halted;
 use crate::network::Tensor;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -174,12 +174,19 @@ impl Snapshot {
         file::Pending::write(self, path.as_ref())?.commit()
     }
 
-    /// Writes one file an agent into `directory`, as [`Snapshot::save`] does; none appears before all are written.
+    /// Writes one file an agent into `directory`, as [`Snapshot::save`] does; none appears before all are written. A directory
+    /// that is not there is made.
     ///
     /// # Errors
-    /// [`Error::Io`] where one cannot be written.
+    /// [`Error::Checkpoint`] where two are of the same agent, [`Error::Io`] where one cannot be written.
     pub fn save_all(snapshots: &[Snapshot], directory: impl AsRef<Path>) -> Result<()> {
-        let write = |snapshot: &Snapshot| file::Pending::write(snapshot, &directory.as_ref().join(Self::file_name(snapshot.agent)));
+        let directory = directory.as_ref();
+        let mut agents = BTreeSet::new();
+        if let Some(Snapshot { agent, .. }) = snapshots.iter().find(|snapshot| !agents.insert(snapshot.agent)) {
+            return Err(Error::Checkpoint(format!("two snapshots are of agent {agent}; number them with `snapshot.agent`")));
+        }
+        std::fs::create_dir_all(directory).map_err(|source| Error::Io { path: directory.to_owned(), source })?;
+        let write = |snapshot: &Snapshot| file::Pending::write(snapshot, &directory.join(Self::file_name(snapshot.agent)));
         let pending = snapshots.iter().map(write).collect::<Result<Vec<_>>>()?;
         pending.into_iter().try_for_each(file::Pending::commit)
     }

@@ -94,7 +94,10 @@ fn agents_are_kept_and_read_all_together() {
     let gpu = gpu();
     let directory = tempfile::tempdir().expect("a directory");
     let snapshots = trained(&gpu, &cases()[1]).snapshot_blocking(Contents::Training).expect("snapshots");
-    let place = directory.path();
+    let place = &directory.path().join("made/for them");
+    let twice = Snapshot::save_all(&[snapshots[0].clone(), snapshots[0].clone()], place).expect_err("one would replace the other");
+    assert!(twice.to_string().contains("two snapshots are of agent 0"), "{twice}");
+    assert!(!place.join(Snapshot::file_name(0)).exists(), "one of them was written");
     Snapshot::save_all(&snapshots, place).expect("saved");
     let loaded = Snapshot::load_all(place).expect("both");
     assert_eq!(loaded.iter().map(|snapshot| snapshot.agent).collect::<Vec<_>>(), [0, 1]);
