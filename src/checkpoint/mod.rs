@@ -34,6 +34,7 @@
 
 mod device;
 mod file;
+mod verify;
 
 use crate::config::Config;
 use crate::ddpg::Networks;
@@ -192,7 +193,7 @@ impl Snapshot {
     }
 
     /// Reads a file that [`Snapshot::save`] wrote, and checks that every tensor its configuration asks for is there, in its
-    /// shape, in float32 and finite.
+    /// shape, in float32 and finite, and that its settings and counters are such as a population can have.
     ///
     /// # Errors
     /// [`Error::Io`] where it cannot be read, [`Error::Checkpoint`] naming the file and what is wrong in it.
@@ -226,8 +227,7 @@ impl Snapshot {
     }
 
     fn checked(self) -> Result<Self> {
-        self.config.validate().map_err(|error| self.error(error))?;
-        self.check(&Networks::new(&self.config, &self.stand_in()?))?;
+        self.verify()?;
         Ok(self)
     }
 
