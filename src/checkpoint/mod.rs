@@ -170,8 +170,9 @@ impl Snapshot {
     /// the file that was there before. The same snapshot gives the same bytes.
     ///
     /// # Errors
-    /// [`Error::Io`] where it cannot be written.
+    /// [`Error::Io`] where it cannot be written, [`Error::Checkpoint`] where [`Snapshot::load`] would refuse it.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.verify()?;
         file::Pending::write(self, path.as_ref())?.commit()
     }
 
@@ -179,13 +180,15 @@ impl Snapshot {
     /// that is not there is made.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] where two are of the same agent, [`Error::Io`] where one cannot be written.
+    /// [`Error::Checkpoint`] where two are of the same agent or [`Snapshot::load`] would refuse one, [`Error::Io`] where one
+    /// cannot be written.
     pub fn save_all(snapshots: &[Snapshot], directory: impl AsRef<Path>) -> Result<()> {
         let directory = directory.as_ref();
         let mut agents = BTreeSet::new();
         if let Some(Snapshot { agent, .. }) = snapshots.iter().find(|snapshot| !agents.insert(snapshot.agent)) {
             return Err(Error::Checkpoint(format!("two snapshots are of agent {agent}; number them with `snapshot.agent`")));
         }
+        snapshots.iter().try_for_each(Self::verify)?;
         std::fs::create_dir_all(directory).map_err(|source| Error::Io { path: directory.to_owned(), source })?;
         let write = |snapshot: &Snapshot| file::Pending::write(snapshot, &directory.join(Self::file_name(snapshot.agent)));
         let pending = snapshots.iter().map(write).collect::<Result<Vec<_>>>()?;
@@ -204,8 +207,9 @@ impl Snapshot {
     /// The bytes of a safetensors file, for those who keep it elsewhere than in files. The same snapshot gives the same bytes.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] for a snapshot that cannot be written so.
+    /// [`Error::Checkpoint`] for a snapshot that [`Snapshot::from_bytes`] would refuse.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        self.verify()?;
         file::to_bytes(self).map_err(|reason| self.error(reason))
     }
 
@@ -357,6 +361,7 @@ impl Snapshot {
     /// # Errors
     /// [`Error::Checkpoint`] where it does not hold what it should.
     pub(crate) fn online_parameters(&self) -> Result<(Environment, Networks, Vec<f32>)> {
+        self.config.validate().map_err(|error| self.error(error))?;
         let environment = self.stand_in()?;
         let networks = Networks::new(&self.config, &environment);
         self.check(&networks)?;

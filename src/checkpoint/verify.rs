@@ -176,4 +176,38 @@ pub(super) mod tests {
             snapshot.verify().unwrap_or_else(|error| panic!("{number}: {error}"));
         }
     }
+
+    #[test]
+    fn what_could_not_be_read_is_not_written() {
+        let good = whole();
+        assert!(Snapshot::from_bytes(&good.to_bytes().expect("bytes")).expect("a snapshot") == good);
+        let directory = tempfile::tempdir().expect("a directory");
+        let wrong: [(&str, Change); 3] = [
+            ("gamma is NaN", |s| s.hyper_parameters.gamma = f32::NAN),
+            ("tau is inf", |s| s.config.tau = f32::INFINITY),
+            ("action 0 ranges from -2 to NaN", |s| s.action_high[0] = f32::NAN),
+        ];
+        for (says, change) in wrong {
+            let mut snapshot = whole();
+            change(&mut snapshot);
+            let path = directory.path().join("agent.safetensors");
+            let refusals = [snapshot.to_bytes().map(drop), snapshot.save(&path), Snapshot::save_all(&[snapshot], directory.path())];
+            for refused in refusals.map(|result| result.expect_err(says).to_string()) {
+                assert!(refused.contains(says), "{refused}, not {says}");
+            }
+        }
+        assert_eq!(std::fs::read_dir(directory.path()).expect("a directory").count(), 0, "something was written");
+    }
+
+    #[test]
+    fn policies_are_not_made_of_settings_that_cannot_work() {
+        let wrong: [(&str, Change); 2] =
+            [("actor_hidden is empty", |s| s.config.actor_hidden.clear()), ("action_layer is 9", |s| s.config.action_layer = 9)];
+        for (says, change) in wrong {
+            let mut snapshot = whole();
+            change(&mut snapshot);
+            let refused = snapshot.online_parameters().expect_err(says).to_string();
+            assert!(refused.contains(says), "{refused}, not {says}");
+        }
+    }
 }
