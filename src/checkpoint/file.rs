@@ -2,12 +2,12 @@
 
 use super::{Snapshot, Values};
 use crate::error::{Error, Result};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorView};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 const FORMAT: &str = "ddpg-wgpu agent";
@@ -104,26 +104,62 @@ fn sort_header(bytes: &[u8]) -> Option<Vec<u8>> {
     Some([&(header.len() as u64).to_le_bytes(), header.as_slice(), data].concat())
 }
 
+/// The most that the format allows a header to have.
+const LONGEST_HEADER: u64 = 100_000_000;
+
 pub(super) fn read(path: &Path) -> Result<Snapshot> {
-    let bytes = fs::read(path).map_err(|error| io(path, error))?;
-    parse(&bytes, Some(path)).map_err(|reason| Error::Checkpoint(format!("{}: {reason}", path.display())))
+    let wrong = |reason| Error::Checkpoint(format!("{}: {reason}", path.display()));
+    // looked at before it is opened: a pipe would be waited for, and a device never ends
+    let found = fs::metadata(path).map_err(|error| io(path, error))?;
+    if !found.is_file() {
+        return Err(wrong("not a regular file, as that of an agent is".to_owned()));
+    }
+    let length = found.len();
+    let file = fs::File::open(path).map_err(|error| io(path, error))?;
+    let mut bytes = Vec::new();
+    let more = |bytes: &mut Vec<u8>, count: u64| (&file).take(count).read_to_end(bytes).map_err(|error| io(path, error));
+    more(&mut bytes, 8)?;
+    let declared = bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    more(&mut bytes, declared.min(length).min(LONGEST_HEADER))?;
+    // the rest is read only once it is known to be an agent's, and as long as its header says
+    ours(&bytes, length).map_err(wrong)?;
+    more(&mut bytes, length)?;
+    parse(&bytes, Some(path)).map_err(wrong)
+}
+
+fn damaged(length: u64, reason: impl std::fmt::Display) -> String {
+    format!("not a whole safetensors file of {length} bytes ({reason})")
+}
+
+/// The metadata at the beginning of a file of `length` bytes, whose tensors need not be among `bytes`.
+fn ours(bytes: &[u8], length: u64) -> Result<HashMap<String, String>, String> {
+    let (declared, rest) = bytes.split_first_chunk::<8>().ok_or_else(|| damaged(length, "the first 8 say how long its header is"))?;
+    let declared = u64::from_le_bytes(*declared);
+    let header = usize::try_from(declared).ok().and_then(|declared| rest.get(..declared));
+    let header = header.ok_or_else(|| {
+        let most = length.saturating_sub(8).min(LONGEST_HEADER);
+        damaged(length, format!("its header has {declared} bytes by the first 8; at most {most} are possible"))
+    })?;
+    let header: Metadata = serde_json::from_slice(header).map_err(|error| damaged(length, error))?;
+    let needed = (8 + declared).saturating_add(header.data_len() as u64);
+    if needed != length {
+        return Err(damaged(length, format!("its header describes {needed}")));
+    }
+    let metadata = header.metadata().clone().unwrap_or_default();
+    match (metadata.get("format").map(String::as_str), metadata.get("format_version").map(String::as_str)) {
+        (Some(FORMAT), Some(VERSION)) => Ok(metadata),
+        (Some(FORMAT), version) => {
+            Err(format!("it has format version {}, but this program reads version {VERSION}", version.unwrap_or("none")))
+        }
+        (format, _) => Err(format!("its metadata says format {format:?}, but {FORMAT:?} is needed: another program wrote it")),
+    }
 }
 
 /// `path`: the file they come from, if one, for messages.
 pub(super) fn parse(bytes: &[u8], path: Option<&Path>) -> Result<Snapshot, String> {
-    let damaged = |error| format!("not a whole safetensors file of {} bytes ({error})", bytes.len());
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
-    let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
-    let empty = HashMap::new();
-    let metadata = header.metadata().as_ref().unwrap_or(&empty);
+    let metadata = ours(bytes, bytes.len() as u64)?;
+    let file = SafeTensors::deserialize(bytes).map_err(|error| damaged(bytes.len() as u64, error))?;
     let text = |key: &str| metadata.get(key).ok_or_else(|| format!("the metadata lacks {key:?}"));
-    match (metadata.get("format").map(String::as_str), metadata.get("format_version").map(String::as_str)) {
-        (Some(FORMAT), Some(VERSION)) => {}
-        (Some(FORMAT), version) => {
-            return Err(format!("it has format version {}, but this program reads version {VERSION}", version.unwrap_or("none")));
-        }
-        (format, _) => return Err(format!("its metadata says format {format:?}, but {FORMAT:?} is needed: another program wrote it")),
-    }
     fn json<T: DeserializeOwned>(key: &str, text: &str) -> Result<T, String> {
         serde_json::from_str(text).map_err(|error| format!("the metadata's {key:?} does not hold what it should: {error}"))
     }
@@ -158,4 +194,42 @@ pub(super) fn parse(bytes: &[u8], path: Option<&Path>) -> Result<Snapshot, Strin
         tensors,
         path: path.map(Path::to_owned),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::verify::tests::whole;
+    use super::*;
+
+    #[test]
+    fn what_is_no_agent_is_refused_before_it_is_read() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("agent.safetensors");
+        let refused = |path: &Path, says: &str| {
+            let message = read(path).expect_err(says).to_string();
+            assert!(message.contains(says) && message.contains(&path.display().to_string()), "{message}, not {says}");
+        };
+        refused(directory.path(), "not a regular file");
+        let agent = to_bytes(&whole()).expect("bytes");
+        let other = [&44_u64.to_le_bytes()[..], br#"{"__metadata__":{"format":"another's"}}     "#].concat();
+        // elsewhere such a file might take all of its space
+        #[cfg(unix)]
+        {
+            refused(Path::new("/dev/zero"), "not a regular file");
+            let described = format!("its header describes {}", agent.len());
+            let endless = u64::MAX.to_le_bytes();
+            for (bytes, says) in
+                [(&[][..], "not a whole"), (&agent, &described), (&other, "describes 52"), (&endless, "most 100000000 are")]
+            {
+                fs::write(&path, bytes).expect("written");
+                // more than there is memory for
+                fs::File::options().write(true).open(&path).and_then(|file| file.set_len(1 << 40)).expect("made longer");
+                refused(&path, says);
+            }
+        }
+        fs::write(&path, other).expect("written");
+        refused(&path, "another program wrote it");
+        fs::write(&path, agent).expect("written");
+        assert!(read(&path).expect("an agent").path.as_ref() == Some(&path));
+    }
 }
