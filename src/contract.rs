@@ -8,6 +8,8 @@ use crate::shader::{self, Assembled};
 use naga::valid::ModuleInfo;
 use naga::{AddressSpace, Expression, Function, Handle, Module, Span, Statement};
 
+mod outline;
+
 /// The functions of the contract, as its messages print them.
 const SIGNATURES: [(&str, &str); 3] = [
     ("environment_reset", "fn environment_reset(random: ptr<function, Random>) -> State"),
@@ -53,6 +55,7 @@ impl Environment {
 /// All of the contract but the names of the crate's further files, which the whole module shows.
 pub(crate) fn check(environment: &Environment) -> Result<()> {
     let assembled = shader::assemble_uncalled(environment, MODELS);
+    names(environment, &assembled)?;
     let module = assembled.parse().map_err(|error| with_sizes(environment, error))?;
     let contract = Contract { name: &environment.name, assembled: &assembled, module: &module };
     contract.nothing_of_its_own_but_functions()?;
@@ -60,6 +63,16 @@ pub(crate) fn check(environment: &Environment) -> Result<()> {
     let capabilities = naga::valid::Capabilities::empty();
     let info = assembled.validate(&module, capabilities).map_err(|error| with_sizes(environment, error))?;
     contract.memory(&info)
+}
+
+/// No name of WGSL itself is declared anew: all texts are one module, and the crate's would mean the environment's.
+fn names(environment: &Environment, assembled: &Assembled) -> Result<()> {
+    for (name, span) in outline::declared(&environment.source) {
+        if outline::is_predeclared(name) {
+            return Err(assembled.error(&format!("`{name}` is a name of WGSL itself: choose another"), &[(span, String::new())]));
+        }
+    }
+    Ok(())
 }
 
 /// Adds the declared sizes to a message that counts components or indices.

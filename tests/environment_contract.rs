@@ -151,6 +151,20 @@ fn names_and_memory_of_the_crate() {
     clash("fn philox() {}", 4, "`philox` is a name of this crate's own WGSL (shared/philox.wgsl): choose another");
     clash("fn load_state() {}", 4, "`load_state` is a name of this crate's own WGSL (rollout.wgsl): choose another");
     clash("struct Step { a: f32 }", 8, "`Step` is a name of this crate's own WGSL (declarations of the environment): choose another");
+    for (line, column, name) in [
+        ("fn all(a: vec4<bool>) -> bool { return true; }", 4, "all"),
+        ("/* fn sum() */ fn max(a: f32, b: f32) -> f32 { return a; }", 19, "max"),
+        ("const log = 1.0;", 7, "log"),
+        ("override cos = 1.0;", 10, "cos"),
+        ("var<private> dot: f32;", 14, "dot"),
+        ("struct vec3f { x: f32 }", 8, "vec3f"),
+        ("alias f32 = i32;", 7, "f32"),
+        ("alias vec2f = vec2<i32>;", 7, "vec2f"),
+    ] {
+        clash(line, column, &format!("`{name}` is a name of WGSL itself: choose another"));
+    }
+    // within a function it hides nothing from others
+    environment(&SOUND.replace("velocity", "max")).check().unwrap_or_else(|error| panic!("{error}"));
     clash("const gamma: f32 = 1; const gamma: f32 = 2;", 29, "redefinition of `gamma`");
     clash("var<workgroup> mine: f32;", 1, "mine is memory that an environment cannot have");
     clash("@group(0) @binding(9) var<storage> mine: f32;", 23, "mine is memory that an environment cannot have");

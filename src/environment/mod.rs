@@ -86,8 +86,8 @@
 //! - **NaN or infinity** in a reward or an observation stops that agent with
 //!   [`HaltReason::Environment`](crate::HaltReason::Environment), its parameters as they were; the others go on.
 //! - **Indices** that are constant and exceed an array are refused; one that is computed is clamped into the array.
-//! - Functions, constants, structs and aliases of your own are welcome, under names that the crate does not use itself:
-//!   a prefix helps. Bindings, workgroup memory, barriers and entry points are refused.
+//! - Functions, constants, structs and aliases of your own are welcome, under names that neither the crate nor WGSL
+//!   itself uses: a prefix helps. Bindings, workgroup memory, barriers and entry points are refused.
 //!
 //! [`Environment::check`] tells all of it apart from a device, in your own lines and columns.
 

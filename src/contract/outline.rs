@@ -1,0 +1,118 @@
+//! What a text of WGSL declares, by its words: naga forgets aliases, and blames whoever uses a name of WGSL's that another text
+//! has declared anew.
+
+use naga::Span;
+use naga::keywords::wgsl::BUILTIN_IDENTIFIERS;
+
+/// The names that a text declares for the whole module.
+pub(super) fn declared(source: &str) -> Vec<(&str, Span)> {
+    let mut names = Vec::new();
+    let mut depth = 0_usize;
+    let mut tokens = tokens(source);
+    while let Some((_, token)) = tokens.next() {
+        match token {
+            "{" | "(" | "[" => depth += 1,
+            "}" | ")" | "]" => depth = depth.saturating_sub(1),
+            "fn" | "struct" | "alias" | "const" | "override" | "var" if depth == 0 => {
+                let mut name = tokens.next();
+                if name.is_some_and(|(_, token)| token == "<") {
+                    // the address space
+                    name = tokens.by_ref().skip_while(|(_, token)| *token != ">").nth(1);
+                }
+                names.extend(name.map(|(start, name)| (name, span(start, name))));
+            }
+            _ => {}
+        }
+    }
+    names
+}
+
+/// Whether WGSL declares it before any text does. naga's list has all but the short names of vectors and matrices.
+pub(super) fn is_predeclared(name: &str) -> bool {
+    let is_short = |kind: &str, scalars: &[char]| {
+        name.starts_with(kind) && name.strip_suffix(scalars).is_some_and(|generator| BUILTIN_IDENTIFIERS.contains(&generator))
+    };
+    BUILTIN_IDENTIFIERS.contains(&name) || is_short("vec", &['i', 'u', 'f', 'h']) || is_short("mat", &['f', 'h'])
+}
+
+fn span(start: usize, token: &str) -> Span {
+    Span::new(start as u32, (start + token.len()) as u32)
+}
+
+/// Words and single marks, with where they start; without comments.
+fn tokens(source: &str) -> impl Iterator<Item = (usize, &str)> {
+    // where a line of WGSL ends
+    const ENDS: [char; 7] = ['\n', '\u{b}', '\u{c}', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
+    let is_word = |c: char| c == '_' || c.is_alphanumeric();
+    let mut rest = source;
+    std::iter::from_fn(move || {
+        loop {
+            let first = rest.chars().next()?;
+            let start = source.len() - rest.len();
+            let (length, is_token) = if rest.starts_with("//") {
+                (rest.find(ENDS).unwrap_or(rest.len()), false)
+            } else if rest.starts_with("/*") {
+                (comment(rest), false)
+            } else if is_word(first) {
+                (rest.find(|c| !is_word(c)).unwrap_or(rest.len()), true)
+            } else {
+                (first.len_utf8(), !first.is_whitespace())
+            };
+            let (token, behind) = rest.split_at(length);
+            rest = behind;
+            if is_token {
+                return Some((start, token));
+            }
+        }
+    })
+}
+
+/// Bytes of the block comment that `text` begins with, and of those within it.
+fn comment(text: &str) -> usize {
+    let (mut depth, mut at) = (0, 0);
+    while let Some(pair) = text.as_bytes().get(at..at + 2) {
+        match pair {
+            b"/*" => depth += 1,
+            b"*/" => depth -= 1,
+            _ => {
+                at += 1;
+                continue;
+            }
+        }
+        at += 2;
+        if depth == 0 {
+            return at;
+        }
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_the_module_are_told_from_others() {
+        let source = "// fn no()\n/* fn no() /* */ alias no = f32; */ fn äge(no: f32) -> f32 { const no = 1; var no: f32; return no; }
+            alias a=f32; struct b { no: f32 } const c: array<f32, 2> = array(1, 2); var<private> d: f32; @id(1) override e = 1.0;
+            const_assert 1 < 2; /* open fn no() {}";
+        let names = declared(source);
+        assert_eq!(names.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["äge", "a", "b", "c", "d", "e"]);
+        for (name, span) in names {
+            assert_eq!(&source[span.to_range().expect("a place")], name);
+        }
+        assert_eq!(declared("var<private"), []);
+    }
+
+    #[test]
+    fn names_of_wgsl() {
+        for name in
+            ["all", "clamp", "dot4U8Packed", "f32", "f16", "array", "vec2", "vec2f", "vec3u", "vec4h", "mat4x2", "mat2x3f", "mat4x4h"]
+        {
+            assert!(is_predeclared(name), "{name}");
+        }
+        for name in ["vec5f", "vec2b", "mat2x3i", "mat5x2f", "everything", "environment_step", "expf", ""] {
+            assert!(!is_predeclared(name), "{name}");
+        }
+    }
+}
