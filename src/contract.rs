@@ -52,7 +52,7 @@ impl Environment {
     }
 }
 
-/// All of the contract but the names of the crate's further files, which the whole module shows.
+/// All of the contract, but for the module that calls the environment.
 pub(crate) fn check(environment: &Environment) -> Result<()> {
     let assembled = shader::assemble_uncalled(environment, MODELS);
     names(environment, &assembled)?;
@@ -65,12 +65,22 @@ pub(crate) fn check(environment: &Environment) -> Result<()> {
     contract.memory(&info)
 }
 
-/// No name of WGSL itself is declared anew: all texts are one module, and the crate's would mean the environment's.
+/// No name of WGSL itself is declared anew: all texts are one module, and the crate's would mean the environment's. No name of
+/// the crate's either, whichever of its files and copies the plan will take.
 fn names(environment: &Environment, assembled: &Assembled) -> Result<()> {
+    let in_file = |(file, text)| outline::declared(text).into_iter().map(move |(name, _)| (name, file));
+    let own: Vec<(&str, &str)> = shader::every_file().flat_map(in_file).collect();
     for (name, span) in outline::declared(&environment.source) {
-        if outline::is_predeclared(name) {
-            return Err(assembled.error(&format!("`{name}` is a name of WGSL itself: choose another"), &[(span, String::new())]));
-        }
+        let message = if outline::is_predeclared(name) {
+            format!("`{name}` is a name of WGSL itself: choose another")
+        } else if let Some((_, file)) = own.iter().find(|(own, _)| *own == name) {
+            shader::name_taken(name, file)
+        } else if shader::is_generated(name) {
+            shader::name_taken(name, "pipelines of one dispatch")
+        } else {
+            continue;
+        };
+        return Err(assembled.error(&message, &[(span, String::new())]));
     }
     Ok(())
 }

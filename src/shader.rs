@@ -3,6 +3,7 @@
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::kernels::{Kernel, Kinds, Tile};
+use crate::specialised;
 use crate::vectors::Medium;
 
 /// The crate's own WGSL, in no particular order: declarations may come in any.
@@ -47,6 +48,27 @@ fn tile_files(tile: Tile) -> &'static [(&'static str, &'static str)] {
     }
 }
 
+/// What steps environments alone.
+const SIMULATE: (&str, &str) = ("simulate.wgsl", include_str!("../shaders/simulate.wgsl"));
+
+/// All that may be joined with an environment, by one plan or another.
+pub(crate) fn every_file() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let of_tiles = Tile::ALL.into_iter().flat_map(|tile| [memory_file(tile.medium())].into_iter().chain(tile_files(tile).iter().copied()));
+    FILES.into_iter().chain(PROGRAM).chain([SIMULATE]).chain(of_tiles)
+}
+
+/// Whether `name` is one of those that [`specialised`] writes into modules.
+pub(crate) fn is_generated(name: &str) -> bool {
+    let is_copy = |signature: &str| Kernel::ALL.iter().any(|&kernel| name_of_copy(name_in(signature), kernel) == name);
+    let is_number = |rest: &str| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
+    name == specialised::ENTRY_POINT || name.strip_prefix("OPERATION_").is_some_and(is_number) || SIGNATURES.into_iter().any(is_copy)
+}
+
+/// What is said of a name that the crate has in `part`.
+pub(crate) fn name_taken(name: &str, part: &str) -> String {
+    format!("`{name}` is a name of this crate's own WGSL ({part}): choose another")
+}
+
 /// One module, and where each of its lines came from.
 pub(crate) struct Assembled {
     pub source: String,
@@ -80,10 +102,14 @@ pub(crate) fn name_of_copy(function: &str, kernel: Kernel) -> String {
     format!("{function}_{}", kernel.name().to_lowercase())
 }
 
+fn name_in(signature: &str) -> &str {
+    signature.trim_start_matches("\nfn ").trim_end_matches('(')
+}
+
 /// Those copies of `execute`, `begin_bands`, `begin_band` and `finish_band`.
 pub(crate) fn copies_of_kind(source: &str, kernel: Kernel) -> String {
     let copy = |signature: &str| {
-        let name = signature.trim_start_matches("\nfn ").trim_end_matches('(');
+        let name = name_in(signature);
         let filtered = function_of_kinds(source, signature, Kinds::of(kernel));
         let text = filtered.rfind(signature).map(|start| &filtered[start..]).unwrap_or_default();
         let text = text.split_once("\n}").map(|(text, _)| format!("{text}\n}}\n")).unwrap_or_default();
@@ -119,7 +145,7 @@ pub(crate) fn assemble_uncalled(environment: &Environment, more: (&'static str, 
 /// # Errors
 /// [`Error::Shader`] naming file and line, in the environment's own source where the mistake is there.
 pub(crate) fn assemble_simulation(environment: &Environment) -> Result<String> {
-    let assembled = assemble_uncalled(environment, ("simulate.wgsl", include_str!("../shaders/simulate.wgsl")));
+    let assembled = assemble_uncalled(environment, SIMULATE);
     assembled.validate(&assembled.parse()?, capabilities(Tile::Portable))?;
     Ok(assembled.source)
 }
@@ -227,7 +253,7 @@ impl Assembled {
         match (error.message().strip_prefix("redefinition of "), taken) {
             (Some(name), Some((span, _))) => {
                 let (part, _) = self.origin(span.location(&self.source).line_number as usize);
-                let message = format!("{name} is a name of this crate's own WGSL ({part}): choose another");
+                let message = name_taken(name.trim_matches('`'), part);
                 let own: Vec<_> = labels.iter().filter(|(span, _)| self.is_environments(*span)).cloned().collect();
                 self.error(&message, &own)
             }

@@ -151,6 +151,19 @@ fn names_and_memory_of_the_crate() {
     clash("fn philox() {}", 4, "`philox` is a name of this crate's own WGSL (shared/philox.wgsl): choose another");
     clash("fn load_state() {}", 4, "`load_state` is a name of this crate's own WGSL (rollout.wgsl): choose another");
     clash("struct Step { a: f32 }", 8, "`Step` is a name of this crate's own WGSL (declarations of the environment): choose another");
+    // of files and of copies that not every plan has
+    clash("fn load_band() {}", 4, "`load_band` is a name of this crate's own WGSL (bands.wgsl): choose another");
+    for (line, column, name) in [
+        ("fn execute_step_environments() {}", 4, "execute_step_environments"),
+        ("fn begin_bands_load_band() {}", 4, "begin_bands_load_band"),
+        ("fn begin_band_load_band() {}", 4, "begin_band_load_band"),
+        ("fn finish_band_load_band() {}", 4, "finish_band_load_band"),
+        ("const specialised = 1;", 7, "specialised"),
+        ("alias OPERATION_17 = f32;", 7, "OPERATION_17"),
+    ] {
+        clash(line, column, &format!("`{name}` is a name of this crate's own WGSL (pipelines of one dispatch): choose another"));
+    }
+    environment(&with("const OPERATION_ = 1; const OPERATION_COST = 1;")).check().unwrap_or_else(|error| panic!("{error}"));
     for (line, column, name) in [
         ("fn all(a: vec4<bool>) -> bool { return true; }", 4, "all"),
         ("/* fn sum() */ fn max(a: f32, b: f32) -> f32 { return a; }", 19, "max"),
