@@ -65,9 +65,13 @@ pub(crate) fn check(environment: &Environment) -> Result<()> {
     contract.memory(&info)
 }
 
-/// No name of WGSL itself is declared anew: all texts are one module, and the crate's would mean the environment's. No name of
+/// No directive, and no name of WGSL itself is declared anew: all texts are one module, and the crate's would mean the environment's. No name of
 /// the crate's either, whichever of its files and copies the plan will take.
 fn names(environment: &Environment, assembled: &Assembled) -> Result<()> {
+    if let Some((word, span)) = outline::directive(&environment.source) {
+        let message = format!("`{word}` would hold for the crate's own code as well: leave this directive out");
+        return Err(assembled.error(&message, &[(span, String::new())]));
+    }
     let in_file = |(file, text)| outline::declared(text).into_iter().map(move |(name, _)| (name, file));
     let own: Vec<(&str, &str)> = shader::every_file().flat_map(in_file).collect();
     for (name, span) in outline::declared(&environment.source) {

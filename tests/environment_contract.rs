@@ -151,6 +151,9 @@ fn names_and_memory_of_the_crate() {
     clash("fn philox() {}", 4, "`philox` is a name of this crate's own WGSL (shared/philox.wgsl): choose another");
     clash("fn load_state() {}", 4, "`load_state` is a name of this crate's own WGSL (rollout.wgsl): choose another");
     clash("struct Step { a: f32 }", 8, "`Step` is a name of this crate's own WGSL (declarations of the environment): choose another");
+    for (line, column, word) in [("enable f16;", 1, "enable"), ("/* a */ requires pointer_composite_access;", 9, "requires")] {
+        clash(line, column, &format!("`{word}` would hold for the crate's own code as well: leave this directive out"));
+    }
     // of files and of copies that not every plan has
     clash("fn load_band() {}", 4, "`load_band` is a name of this crate's own WGSL (bands.wgsl): choose another");
     for (line, column, name) in [

@@ -27,6 +27,18 @@ pub(super) fn declared(source: &str) -> Vec<(&str, Span)> {
     names
 }
 
+/// The first directive in a text, by its first word.
+pub(super) fn directive(source: &str) -> Option<(&str, Span)> {
+    let mut before = "";
+    // the attribute `@diagnostic` is none
+    let found = tokens(source).find(|(_, token)| {
+        let is_directive = before != "@" && matches!(*token, "enable" | "requires" | "diagnostic");
+        before = token;
+        is_directive
+    });
+    found.map(|(start, word)| (word, span(start, word)))
+}
+
 /// Whether WGSL declares it before any text does. naga's list has all but the short names of vectors and matrices.
 pub(super) fn is_predeclared(name: &str) -> bool {
     let is_short = |kind: &str, scalars: &[char]| {
@@ -102,6 +114,14 @@ mod tests {
             assert_eq!(&source[span.to_range().expect("a place")], name);
         }
         assert_eq!(declared("var<private"), []);
+    }
+
+    #[test]
+    fn directives_are_told_from_attributes() {
+        let word = |source| directive(source).map(|(word, _)| word);
+        assert_eq!(word("// enable f16;\n/* requires x; */ enable f16;"), Some("enable"));
+        assert_eq!(word("diagnostic(off, derivative_uniformity);"), Some("diagnostic"));
+        assert_eq!(word("@diagnostic(off, derivative_uniformity) fn enabled() {}"), None);
     }
 
     #[test]

@@ -87,7 +87,7 @@
 //!   [`HaltReason::Environment`](crate::HaltReason::Environment), its parameters as they were; the others go on.
 //! - **Indices** that are constant and exceed an array are refused; one that is computed is clamped into the array.
 //! - Functions, constants, structs and aliases of your own are welcome, under names that neither the crate nor WGSL
-//!   itself uses: a prefix helps. Bindings, workgroup memory, barriers and entry points are refused.
+//!   itself uses: a prefix helps. Bindings, workgroup memory, barriers, directives and entry points are refused.
 //!
 //! [`Environment::check`] tells all of it apart from a device, in your own lines and columns.
 
