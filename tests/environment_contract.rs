@@ -206,7 +206,26 @@ fn sizes_and_bounds() {
     assert!(new(2, 3, &[-1.0, 2.0], &[1.0, -2.0], 10).contains("action 1 ranges from 2 to -2;"));
     assert!(new(2, 3, &[f32::NAN], &[1.0], 10).contains("action 0 ranges from NaN to 1;"));
     assert!(new(2, 3, &[-1.0], &[f32::INFINITY], 10).contains("action 0 ranges from -1 to inf;"));
+    assert_eq!(new(2, 3, &[-1.0; 257], &[1.0; 257], 10), "environment spring: it takes 257 actions; there must be 1 to 256");
+    Environment::new("spring", SOUND, 2, 3, vec![-1.0; 256], vec![1.0; 256], 10).expect("the most there can be");
     assert!(new(2, 3, &[f32::MIN], &[f32::MAX], 10).contains("their difference must be finite"));
+}
+
+#[test]
+fn scales_of_observations() {
+    let scaled = |scales: &[f32]| {
+        let mut environment = environment(SOUND);
+        environment.observation_scale = scales.to_vec();
+        environment.check().map_err(|error| error.to_string())
+    };
+    assert_eq!(scaled(&[]), Ok(()));
+    assert_eq!(scaled(&[1.0, 2e-38, f32::MAX]), Ok(()));
+    let message = "environment spring: observation_scale holds 2 numbers for 3 observations; it must hold one for each, or none";
+    assert_eq!(scaled(&[1.0, 1.0]), Err(message.into()));
+    for (scale, printed) in [(0.0, "0.0"), (-1.0, "-1.0"), (f32::NAN, "NaN"), (f32::INFINITY, "inf"), (1e-39, "1e-39")] {
+        let message = format!("environment spring: observation_scale[1] is {printed}; it must be finite and above 1.1754944e-38");
+        assert_eq!(scaled(&[1.0, scale, 1.0]), Err(message));
+    }
 }
 
 /// Counts its steps, and from the 40th on returns NaN or infinity where the action stands at its bound.

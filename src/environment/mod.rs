@@ -103,6 +103,9 @@ pub(crate) mod testing;
 use crate::error::{Error, Result};
 use std::borrow::Cow;
 
+/// An invocation holds them as it does a state and an observation, and every critic takes them beside the latter.
+const MOST_ACTIONS: usize = 256;
+
 /// A task to learn, simulated on the GPU.
 ///
 /// ```
@@ -123,13 +126,14 @@ pub struct Environment {
     pub state_size: u32,
     /// Floats a network sees, 1 to 4096.
     pub observation_size: u32,
-    /// Lowest value of each action.
+    /// Lowest value of each action, of which there are 1 to 256.
     pub action_low: Vec<f32>,
     /// Highest value of each action.
     pub action_high: Vec<f32>,
     /// Steps after which an episode is truncated, 1 to 16,777,216: a float counts them.
     pub time_limit: u32,
-    /// The usual magnitude of each observation, 1 where it is left empty: COPDAC-Q's fixed basis is spread over it.
+    /// The usual magnitude of each observation, above [`f32::MIN_POSITIVE`]; 1 where it is left empty. COPDAC-Q's fixed basis is
+    /// spread over it.
     pub observation_scale: Vec<f32>,
 }
 
@@ -233,6 +237,10 @@ impl Environment {
                 self.action_high.len()
             )));
         }
+        if self.action_low.len() > MOST_ACTIONS {
+            let given = self.action_low.len();
+            return Err(Error::config(format!("environment {name}: it takes {given} actions; there must be 1 to {MOST_ACTIONS}")));
+        }
         for (i, (low, high)) in self.action_low.iter().zip(&self.action_high).enumerate() {
             if !(low.is_finite() && high.is_finite() && low < high && (high - low).is_finite()) {
                 return Err(Error::config(format!(
@@ -240,6 +248,21 @@ impl Environment {
                      first below the second"
                 )));
             }
+        }
+        let scales = &self.observation_scale;
+        if !scales.is_empty() && scales.len() != self.observation_size as usize {
+            return Err(Error::config(format!(
+                "environment {name}: observation_scale holds {} numbers for {} observations; it must hold one for each, or none",
+                scales.len(),
+                self.observation_size
+            )));
+        }
+        // what divides by it stays finite
+        if let Some((i, scale)) = scales.iter().enumerate().find(|(_, scale)| !(scale.is_finite() && **scale > f32::MIN_POSITIVE)) {
+            return Err(Error::config(format!(
+                "environment {name}: observation_scale[{i}] is {scale:?}; it must be finite and above {:e}",
+                f32::MIN_POSITIVE
+            )));
         }
         Ok(())
     }
@@ -268,15 +291,17 @@ mod tests {
             .map(|(low, high)| (low as f32 / 10.0, high as f32 / 10.0))
             .collect();
         bounds.extend([(-1e4, 0.01), (1e6, 1e6 + 0.3), (0.0, f32::MIN_POSITIVE), (-1.0, 1e30), (1.0, 1.0 + 2.0 * f32::EPSILON)]);
-        let (low, high): (Vec<_>, Vec<_>) = bounds.into_iter().unzip();
-        let environment = Environment::host("bounds", 1, low.clone(), high.clone()).expect("bounds");
-        let reached = environment.action_centre().into_iter().zip(environment.action_scale());
-        for ((centre, scale), (low, high)) in reached.zip(low.into_iter().zip(high)) {
-            let (least, most) = (centre - scale, centre + scale);
-            assert!(scale > 0.0 && least >= low && most <= high, "{low} to {high}: {least} to {most}");
-            // nearly all of the range is reached: as near as numbers of that size lie
-            let spacing = f32::EPSILON * low.abs().max(high.abs());
-            assert!(least - low <= 2.0 * spacing && high - most <= 2.0 * spacing, "{low} to {high}: {least} to {most}");
+        for bounds in bounds.chunks(MOST_ACTIONS) {
+            let (low, high): (Vec<_>, Vec<_>) = bounds.iter().copied().unzip();
+            let environment = Environment::host("bounds", 1, low.clone(), high.clone()).expect("bounds");
+            let reached = environment.action_centre().into_iter().zip(environment.action_scale());
+            for ((centre, scale), (low, high)) in reached.zip(low.into_iter().zip(high)) {
+                let (least, most) = (centre - scale, centre + scale);
+                assert!(scale > 0.0 && least >= low && most <= high, "{low} to {high}: {least} to {most}");
+                // nearly all of the range is reached: as near as numbers of that size lie
+                let spacing = f32::EPSILON * low.abs().max(high.abs());
+                assert!(least - low <= 2.0 * spacing && high - most <= 2.0 * spacing, "{low} to {high}: {least} to {most}");
+            }
         }
         assert_eq!(Environment::pendulum_v1().action_scale(), [2.0]);
     }
