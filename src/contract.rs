@@ -176,7 +176,7 @@ impl Contract<'_> {
         Ok(())
     }
 
-    /// The crate's buffers are not touched, and nobody waits for others: environments end at different times.
+    /// The crate's buffers are not touched, nobody waits for others, as environments end at different times, and nothing is drawn.
     fn memory(&self, info: &ModuleInfo) -> Result<()> {
         for (handle, function) in self.functions() {
             for (variable, global) in self.module.global_variables.iter() {
@@ -197,6 +197,14 @@ impl Contract<'_> {
             };
             if let Some(span) = shader::find(&function.body, &waits) {
                 return Err(self.error("a barrier has no meaning here: each environment is stepped on its own", span));
+            }
+            if let Some(span) = shader::find(&function.body, &|statement| matches!(statement, Statement::Kill)) {
+                return Err(self.error("`discard` has no meaning here: an environment draws nothing; return a result instead", span));
+            }
+            let mut derivatives = function.expressions.iter().filter(|(_, expression)| matches!(expression, Expression::Derivative { .. }));
+            if let Some((derivative, _)) = derivatives.next() {
+                let message = "a derivative between pixels has no meaning here: an environment draws nothing";
+                return Err(self.error(message, function.expressions.get_span(derivative)));
             }
         }
         Ok(())

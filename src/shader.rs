@@ -257,6 +257,11 @@ impl Assembled {
                 let own: Vec<_> = labels.iter().filter(|(span, _)| self.is_environments(*span)).cloned().collect();
                 self.error(&message, &own)
             }
+            // naga knows no place for it
+            _ if error.message() == "type is too large" => {
+                let most = naga::valid::MAX_TYPE_SIZE;
+                self.error(&format!("a type takes more bytes than the {most} that there can be: look for an array's length"), &labels)
+            }
             _ => self.error(&error.message().replace("found \"\"", "found the end of the source"), &labels),
         }
     }
@@ -306,7 +311,12 @@ impl Assembled {
             let what = if i == 0 { message } else { label };
             text += &format!("{}{place}: {what}\n    {quoted}", if i == 0 { "" } else { "\n  " });
         }
-        Error::Shader(if text.is_empty() { message.to_owned() } else { text })
+        Error::Shader(match self.parts.first() {
+            // the crate's own texts are sound: what has no place is the environment's too
+            Some((environment, _)) if text.is_empty() && self.environment > 0 => format!("{environment}: {message}"),
+            _ if text.is_empty() => message.to_owned(),
+            _ => text,
+        })
     }
 }
 

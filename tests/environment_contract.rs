@@ -189,6 +189,10 @@ fn names_and_memory_of_the_crate() {
     refused_at("    let velocity", "    replay[0] = 1.0; let velocity", 7, 5, "replay is memory of this crate");
     refused_at("    let velocity", "    halt(0u, 1u, 1u); let velocity", 6, 1, "agent_states is reached by a call from here");
     refused_at("    let velocity", "    workgroupBarrier(); let velocity", 7, 5, "a barrier has no meaning here");
+    refused_at("    let velocity", "    if false { discard; } let velocity", 7, 16, "`discard` has no meaning here");
+    refused_at("= state[1]", "= dpdx(state[1])", 7, 20, "a derivative between pixels has no meaning here");
+    let message = refused(&SOUND.replace("let velocity", "var big: array<f32, 4000000000>; let velocity"));
+    assert!(message.starts_with("environment spring: a type takes more bytes than the 2147483647 that there can be"), "{message}");
 }
 
 #[test]
