@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::kernels::Tile;
 use crate::shader::{self, Assembled};
 use naga::valid::ModuleInfo;
-use naga::{AddressSpace, Expression, Function, Handle, Module, Span, Statement};
+use naga::{AddressSpace, Expression, Function, Handle, Module, Span, Statement, Type, TypeInner};
 
 mod outline;
 
@@ -16,6 +16,10 @@ const SIGNATURES: [(&str, &str); 3] = [
     ("environment_step", "fn environment_step(state: State, action: Action, random: ptr<function, Random>) -> Step"),
     ("environment_observe", "fn environment_observe(state: State) -> Observation"),
 ];
+
+/// Bytes of variables, and of any one value: an invocation holds them in registers or on its stack, four arrays of 4096 floats say.
+/// Drivers take minutes over larger ones, or hang.
+const MOST_BYTES: u64 = 64 << 10;
 
 /// Functions of the same signatures, to compare types with.
 const MODELS: (&str, &str) = (
@@ -62,7 +66,8 @@ pub(crate) fn check(environment: &Environment) -> Result<()> {
     contract.signatures()?;
     let capabilities = naga::valid::Capabilities::empty();
     let info = assembled.validate(&module, capabilities).map_err(|error| with_sizes(environment, error))?;
-    contract.memory(&info)
+    contract.memory(&info)?;
+    contract.space(&info)
 }
 
 /// No directive, and no name of WGSL itself is declared anew: all texts are one module, and the crate's would mean the environment's. No name of
@@ -205,6 +210,38 @@ impl Contract<'_> {
             if let Some((derivative, _)) = derivatives.next() {
                 let message = "a derivative between pixels has no meaning here: an environment draws nothing";
                 return Err(self.error(message, function.expressions.get_span(derivative)));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a function holds fits into an invocation.
+    fn space(&self, info: &ModuleInfo) -> Result<()> {
+        let size = |inner: &TypeInner| inner.try_size(self.module.to_ctx()).map_or(u64::MAX, u64::from);
+        let add = |held: u64, name: &Option<String>, ty: Handle<Type>, span: Span| {
+            let held = held.saturating_add(size(&self.module.types[ty].inner));
+            if held <= MOST_BYTES {
+                return Ok(held);
+            }
+            let name = name.as_deref().unwrap_or("this");
+            let message =
+                format!("with {name}, variables take {held} bytes here; a function's own and the private ones may take {MOST_BYTES}");
+            Err(self.error(&message, span))
+        };
+        let globals = &self.module.global_variables;
+        let private = globals.iter().map(|(handle, variable)| (variable, globals.get_span(handle)));
+        let private = private
+            .filter(|(_, span)| self.assembled.is_environments(*span))
+            .try_fold(0, |held, (variable, span)| add(held, &variable.name, variable.ty, span))?;
+        for (handle, function) in self.functions() {
+            let locals = &function.local_variables;
+            locals.iter().try_fold(private, |held, (local, variable)| add(held, &variable.name, variable.ty, locals.get_span(local)))?;
+            for (expression, _) in function.expressions.iter() {
+                let bytes = size(info[handle][expression].ty.inner_with(&self.module.types));
+                if bytes > MOST_BYTES {
+                    let message = format!("this value takes {bytes} bytes; a function's values may take {MOST_BYTES} each");
+                    return Err(self.error(&message, function.expressions.get_span(expression)));
+                }
             }
         }
         Ok(())

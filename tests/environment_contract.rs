@@ -196,6 +196,23 @@ fn names_and_memory_of_the_crate() {
 }
 
 #[test]
+fn what_an_invocation_cannot_hold() {
+    let local = |length: u32| format!("    var big: array<f32, {length}>; let velocity");
+    let says = |bytes: u64| format!("with big, variables take {bytes} bytes here; a function's own and the private ones may take 65536");
+    refused_at("    let velocity", &local(100_000_000), 7, 5, &says(400_000_000));
+    refused_at("    let velocity", &local(16_385), 7, 5, &says(65_540));
+    let most = SOUND.replacen("    let velocity", &local(16_384), 1);
+    environment(&most).check().unwrap_or_else(|error| panic!("{error}"));
+    // private ones count in each function
+    let message = refused(&format!("{most}\nvar<private> more: f32;"));
+    assert!(message.starts_with(&format!("environment spring, line 7, column 5: {}", says(65_540))), "{message}");
+    let source = SOUND.replacen("// line 1", "var<private> big: array<vec4f, 100000>;", 1);
+    assert!(refused(&source).starts_with(&format!("environment spring, line 1, column 1: {}", says(1_600_000))));
+    let value = "array<f32, 20000>()[u32(state[1])]";
+    refused_at("= state[1]", &format!("= {value}"), 7, 20, "this value takes 80000 bytes; a function's values may take 65536 each");
+}
+
+#[test]
 fn sizes_and_bounds() {
     let new = |states, observations, low: &[f32], high: &[f32], limit| {
         let made = Environment::new("spring", SOUND, states, observations, low.to_vec(), high.to_vec(), limit);

@@ -88,6 +88,7 @@
 //! - **Indices** that are constant and exceed an array are refused; one that is computed is clamped into the array.
 //! - Functions, constants, structs and aliases of your own are welcome, under names that neither the crate nor WGSL
 //!   itself uses: a prefix helps. Bindings, workgroup memory, barriers, directives and entry points are refused.
+//! - **Variables** of a function and private ones take at most 64 KiB together, and so does any one value.
 //!
 //! [`Environment::check`] tells all of it apart from a device, in your own lines and columns.
 
