@@ -70,8 +70,8 @@ pub(crate) fn check(environment: &Environment) -> Result<()> {
     contract.space(&info)
 }
 
-/// No directive, and no name of WGSL itself is declared anew: all texts are one module, and the crate's would mean the environment's. No name of
-/// the crate's either, whichever of its files and copies the plan will take.
+/// No directive, and no name of WGSL itself is declared anew: all texts are one module, and the crate's would mean the
+/// environment's. No name of the crate's either, whichever of its files and copies the plan will take.
 fn names(environment: &Environment, assembled: &Assembled) -> Result<()> {
     if let Some((word, span)) = outline::directive(&environment.source) {
         let message = format!("`{word}` would hold for the crate's own code as well: leave this directive out");
