@@ -241,9 +241,8 @@ impl Population {
     /// ([`Config::reset_noise`](crate::Config::reset_noise)). It submits to the queue and returns.
     ///
     /// # Errors
-    /// [`Error::Config`] where there is no such agent or environment, the population has a GPU environment, or the return is not
-    /// finite;
-    /// [`Error::Gpu`] where the device fails.
+    /// [`Error::Config`] where there is no such agent or environment, the population has a GPU environment, or the return is
+    /// not finite; [`Error::Gpu`] where the device fails.
     pub fn end_episode(&mut self, agent: u32, environment: u32, episode_return: f32, length: u32) -> Result<()> {
         self.check_host("episodes can be ended")?;
         self.check_agent(agent)?;

@@ -282,12 +282,8 @@ impl Snapshot {
             }
         }
         for tensor in places.iter().chain(&moments) {
-            let values = &self.tensors[&tensor.name];
             self.check_shape(&tensor.name, &tensor.shape())?;
-            if let Some(index) = values.numbers.iter().position(|number| !number.is_finite()) {
-                let number = values.numbers[index];
-                return Err(self.error(format!("tensor {} holds {number} at index {index}; every number must be finite", tensor.name)));
-            }
+            self.verify_numbers(&tensor.name, "be finite", |_, number| number.is_finite())?;
         }
         if contents >= Contents::Training {
             self.check_shape(BIAS_CORRECTION, &[2])?;

@@ -3,7 +3,7 @@
 use crate::failure::Usage;
 use crate::resolve::Run;
 use crate::run_directory::{CONFIG, is_no_sweep};
-use crate::settings::Settings;
+use crate::settings::{Settings, short};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
@@ -107,8 +107,8 @@ pub fn keep_what_is_fixed(resumed: &Settings, layers: &[&Layer]) -> Result<()> {
         let asked = table(&layer.settings);
         let changed = FIXED.iter().find_map(|&name| Some((name, asked.get(name)?)).filter(|(_, value)| before.get(name) != Some(*value)));
         if let Some((name, value)) = changed {
-            let now = before.get(name).map_or_else(|| "not set".to_owned(), crate::short);
-            let asked = layer.saying(name, &crate::short(value));
+            let now = before.get(name).map_or_else(|| "not set".to_owned(), short);
+            let asked = layer.saying(name, &short(value));
             return Err(Usage(format!("{name} is {now} in this run and cannot change with --resume ({asked})")).into());
         }
     }

@@ -108,7 +108,7 @@ fn main() -> ExitCode {
 fn with_defaults(command: clap::Command) -> clap::Command {
     let presets = Preset::ALL.map(|preset| (preset.name(), toml::Table::try_from(Run::preset(preset).settings()).unwrap_or_default()));
     let shown = |id: &str| {
-        let values: Vec<_> = presets.iter().filter_map(|(name, table)| Some((name, short(table.get(id)?)))).collect();
+        let values: Vec<_> = presets.iter().filter_map(|(name, table)| Some((name, settings::short(table.get(id)?)))).collect();
         let (_, first) = values.first()?;
         if values.len() == presets.len() && values.iter().all(|(_, value)| value == first) {
             return Some(format!(" [default: {first}]"));
@@ -132,15 +132,4 @@ fn with_defaults(command: clap::Command) -> clap::Command {
             if unused { argument.hide(true) } else { argument }
         })
     })
-}
-
-/// A setting's value as a flag would take it.
-fn short(value: &toml::Value) -> String {
-    match value {
-        toml::Value::Array(values) => values.iter().map(short).collect::<Vec<_>>().join(","),
-        toml::Value::String(text) => text.clone(),
-        // the settings are float32: show as many digits as those have
-        toml::Value::Float(number) => format!("{}", *number as f32),
-        other => other.to_string(),
-    }
 }

@@ -275,3 +275,14 @@ pub struct Settings {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = WATCHING)]
     pub render_env: Option<bool>,
 }
+
+/// A setting's value as a flag would take it.
+pub fn short(value: &toml::Value) -> String {
+    match value {
+        toml::Value::Array(values) => values.iter().map(short).collect::<Vec<_>>().join(","),
+        toml::Value::String(text) => text.clone(),
+        // the settings are float32: show as many digits as those have
+        toml::Value::Float(number) => format!("{}", *number as f32),
+        other => other.to_string(),
+    }
+}

@@ -3,7 +3,7 @@
 use crate::failure::Usage;
 use crate::numbers::whole;
 use crate::resolve::Run;
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 use anyhow::{Context, Result};
 use clap::Args;
 use toml::{Table, Value};
@@ -248,13 +248,11 @@ pub fn told(point: &Point) -> String {
     point.iter().map(|(name, value)| format!("{name}={}", short(value))).collect::<Vec<_>>().join(" ")
 }
 
-/// A value as an option would take it.
+/// A value as an option would take it, small ones with their exponent.
 pub fn short(value: &Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
         Value::Float(number) if number.abs() < 1e-3 && *number != 0.0 => format!("{:e}", *number as f32),
-        Value::Float(number) => format!("{}", *number as f32),
-        other => other.to_string(),
+        other => settings::short(other),
     }
 }
 
