@@ -3,6 +3,7 @@
 use crate::failure::Usage;
 use crate::lock::{self, Lock};
 use crate::output::in_a_command;
+use crate::pace::Speed;
 use crate::plot::{Point, learning_curve};
 use crate::recorded;
 use crate::report::{cell, spread};
@@ -257,13 +258,6 @@ impl RunDirectory {
         let temporary = self.path.join(format!(".{name}.{}.tmp", std::process::id()));
         fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, &path)).with_context(|| path.display().to_string())
     }
-}
-
-/// How fast training goes, one agent.
-#[derive(Debug, Clone, Copy)]
-pub struct Speed {
-    pub steps: f64,
-    pub updates: f64,
 }
 
 /// The open files of a run.

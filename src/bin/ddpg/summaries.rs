@@ -9,7 +9,7 @@
 //! | `weights/…`, `actions/…` (histograms) | environment steps, at each evaluation |
 //! | `hyperparameters` (text) | 0 |
 
-use crate::run_directory::Speed;
+use crate::pace::Speed;
 use crate::tensorboard::EventFile;
 use anyhow::Result;
 use ddpg_wgpu::{Evaluation, Measurements, Snapshot, Trajectory};

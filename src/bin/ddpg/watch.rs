@@ -1,9 +1,10 @@
 //! Everyone who watches a run beside its own records: TensorBoard, the monitor, a live picture, a line an episode.
 
 use crate::monitor::Monitor;
+use crate::pace::Speed;
 use crate::progress::Progress;
 use crate::resolve::Run;
-use crate::run_directory::{self, LIVE, Speed, TENSORBOARD};
+use crate::run_directory::{self, LIVE, TENSORBOARD};
 use crate::summaries::Summaries;
 use crate::video;
 use anyhow::{Context, Result};
