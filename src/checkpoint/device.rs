@@ -16,14 +16,19 @@ impl Trainer {
     /// # Errors
     /// [`Error::Gpu`](crate::Error::Gpu) where the device fails.
     pub fn snapshot_blocking(&self, contents: Contents) -> Result<Vec<Snapshot>> {
+        (0..self.population.config.agents).map(|agent| self.snapshot_agent_blocking(agent, contents)).collect()
+    }
+
+    /// Agent `agent` as it stands, waiting for the device.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where there is no such agent, [`Error::Gpu`](crate::Error::Gpu) where the device fails.
+    pub fn snapshot_agent_blocking(&self, agent: u32, contents: Contents) -> Result<Snapshot> {
         let population = &self.population;
-        let snapshot = |agent| {
-            let mut encoder = population.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("snapshot") });
-            let pending = population.record_snapshot(&mut encoder, agent, contents)?;
-            population.queue.submit([encoder.finish()]);
-            pending.wait_blocking(&population.device)
-        };
-        (0..population.config.agents).map(snapshot).collect()
+        let mut encoder = population.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("snapshot") });
+        let pending = population.record_snapshot(&mut encoder, agent, contents)?;
+        population.queue.submit([encoder.finish()]);
+        pending.wait_blocking(&population.device)
     }
 
     /// As [`Population::restore`].
