@@ -3,6 +3,7 @@
 #![cfg(feature = "cli")]
 
 mod bench;
+mod best;
 mod event_files;
 mod seed;
 mod settings;

@@ -73,7 +73,7 @@ fn a_run_leaves_everything_behind_and_can_be_evaluated_again() {
     let run = here.join("run");
     let mut names: Vec<_> = fs::read_dir(&run).expect("a run directory").map(|e| e.expect("an entry").file_name()).collect();
     names.sort();
-    let expected = ["agent-0000.safetensors", "agent-0001.safetensors", "config.toml", "curve.svg", "episodes.csv"];
+    let expected = ["agent-0000.safetensors", "agent-0001.safetensors", "best", "config.toml", "curve.svg", "episodes.csv"];
     assert_eq!(names, [&expected[..], &["evaluations.csv", "execution.json", "metrics.csv", "summary.json", "tensorboard"]].concat());
     assert!(read(run.join("curve.svg")).starts_with("<svg"));
 

@@ -6,7 +6,7 @@ use crate::numbers::{whole, whole_in};
 use crate::output::say;
 use crate::report;
 use crate::resolve::{MOST_EPISODES, Run};
-use crate::run_directory::{CONFIG, is_no_sweep};
+use crate::run_directory::{CONFIG, is_no_sweep, run_of_best};
 use anyhow::{Context, Result};
 use clap::Args;
 use ddpg_wgpu::{Environment, Evaluation, Gpu, Population, Snapshot, Trainer};
@@ -14,12 +14,13 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "Examples:\n  ddpg eval runs/Pendulum-v1__modern__1__1790000000\n  \
-    ddpg eval runs/pendulum/agent-0003.safetensors --episodes 20000\n  ddpg eval runs/pendulum --json | jq '.agents[].mean_return'";
+    ddpg eval runs/pendulum/agent-0003.safetensors --episodes 20000\n  ddpg eval runs/pendulum --json | jq '.agents[].mean_return'\n  \
+    ddpg eval runs/pendulum/best                     each agent as an evaluation on the way found it at its best";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// Run directory, or the file of one agent
+    /// Run directory, the best within it, or the file of one agent
     #[arg(value_name = "DIR")]
     path: PathBuf,
     /// Episodes an agent [default: as at the end of the run]
@@ -41,7 +42,7 @@ pub struct Arguments {
 
 /// The run that a directory belongs to, where it says so.
 fn run_of(directory: &Path) -> Result<Option<Run>> {
-    let path = directory.join(CONFIG);
+    let path = run_of_best(directory).unwrap_or(directory).join(CONFIG);
     if path.exists() { read_settings(&path).and_then(|file| Ok(Some(Run::resolve(file, Default::default())?))) } else { Ok(None) }
 }
 

@@ -1,8 +1,9 @@
 //! Where settings come from, one after another: the run that goes on, a file, flags. And what they may not say of each other.
 
 use crate::failure::Usage;
+use crate::output::in_a_command;
 use crate::resolve::Run;
-use crate::run_directory::{CONFIG, is_no_sweep};
+use crate::run_directory::{CONFIG, is_no_sweep, run_of_best};
 use crate::settings::{Settings, short};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
@@ -39,6 +40,10 @@ impl Layer {
             return Err(Usage(format!("{shown} is a file; --resume wants the run's directory, such as {}", parent.display())).into());
         }
         is_no_sweep(directory)?;
+        if let Some(run) = run_of_best(directory) {
+            let run = in_a_command(run);
+            return Err(Usage(format!("{shown}: the best agents are parameters alone, to be evaluated; go on with --resume {run}")).into());
+        }
         let path = directory.join(CONFIG);
         if !path.exists() {
             return Err(Usage(format!("{shown}: there is no {CONFIG} in this directory, so that it is no run's")).into());

@@ -1,6 +1,7 @@
 //! `ddpg`: trains and evaluates DDPG agents on the GPU.
 
 mod bench;
+mod best;
 mod devices;
 mod eval;
 mod execution;

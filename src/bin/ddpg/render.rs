@@ -14,7 +14,7 @@ const EXAMPLES: &str = "Examples:\n  ddpg render runs/pendulum\n  ddpg render ru
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// Run directory, or the file of one agent
+    /// Run directory, the best within it, or the file of one agent
     #[arg(value_name = "DIR")]
     path: PathBuf,
     /// Episodes to show, one after another

@@ -1,5 +1,6 @@
 //! The files of a run: configuration, metrics, evaluations, curve, agents, summary.
 
+use crate::best::{self, Best, Row};
 use crate::failure::Usage;
 use crate::lock::{self, Lock};
 use crate::output::in_a_command;
@@ -58,7 +59,11 @@ fn is_ours(name: &str) -> bool {
     TABLES.iter().any(|(table, _)| *table == name)
         || [CONFIG, CURVE, SUMMARY, LIVE, recorded::FILE].contains(&name)
         || SWEEP.contains(&name)
-        || (name.starts_with("agent-") && name.ends_with(".safetensors"))
+        || is_agent(name)
+}
+
+fn is_agent(name: &str) -> bool {
+    name.starts_with("agent-") && name.ends_with(".safetensors")
 }
 
 /// Removes the files of `directory` whose names are `chosen`; there may be no such directory.
@@ -68,6 +73,13 @@ fn remove_files(directory: &Path, chosen: impl Fn(&str) -> bool) -> Result<()> {
             fs::remove_file(entry.path()).with_context(|| entry.path().display().to_string())?;
         }
     }
+    Ok(())
+}
+
+/// Removes them, and the directory where nothing else is in it.
+fn remove_directory(directory: &Path, chosen: impl Fn(&str) -> bool) -> Result<()> {
+    remove_files(directory, chosen)?;
+    let _ = fs::remove_dir(directory);
     Ok(())
 }
 
@@ -91,6 +103,13 @@ pub fn is_no_sweep(directory: &Path) -> Result<()> {
         false => format!("and this one was stopped before it had a {BEST}"),
     };
     Err(Usage(format!("{shown}: a sweep keeps settings, not agents; {instead}")).into())
+}
+
+/// The run whose best agents `directory` is for, unless it is of a run itself.
+pub fn run_of_best(directory: &Path) -> Option<&Path> {
+    let parent = directory.parent().filter(|_| directory.file_name() == Some(best::DIRECTORY.as_ref()))?;
+    let run = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    (run.join(CONFIG).exists() && !directory.join(CONFIG).exists()).then_some(run)
 }
 
 /// Whether the run in `directory` has ended, with an evaluation at `step`.
@@ -131,6 +150,13 @@ pub fn finished_episodes(directory: &Path, step: u64, agents: u32) -> Vec<u64> {
         }
     }
     finished
+}
+
+/// What a row of `evaluations.csv` says.
+fn evaluation(row: &str) -> Option<Row> {
+    let [step, _, agent, _, mean_return, .., episodes] = row.split(',').collect::<Vec<_>>()[..] else { return None };
+    let (step, agent) = (step.parse().ok()?, agent.parse().ok()?);
+    Some(Row { step, agent, mean_return: mean_return.parse().ok()?, episodes: episodes.parse().ok()? })
 }
 
 impl RunDirectory {
@@ -177,6 +203,7 @@ impl RunDirectory {
                 bail!("the output directory {shown} is not empty: choose another with --out, or add --overwrite");
             }
         }
+        remove_files(&path.join(best::DIRECTORY), is_unfinished)?;
         Ok(Self { path: path.to_owned(), made, lock })
     }
 
@@ -202,13 +229,12 @@ impl RunDirectory {
     pub fn clear(&self) -> Result<()> {
         // the configuration is replaced, not removed: a run that cannot start still has it
         remove_files(&self.path, |name| is_ours(name) && name != CONFIG)?;
+        remove_directory(&self.path.join(best::DIRECTORY), is_agent)?;
         for (watcher, is_its) in WATCHERS {
             let place = self.path.join(watcher);
             for entry in fs::read_dir(&place).into_iter().flatten().flatten() {
                 if entry.file_name().to_string_lossy().starts_with("agent-") {
-                    remove_files(&entry.path(), is_its)?;
-                    // only where nothing else is in it
-                    let _ = fs::remove_dir(entry.path());
+                    remove_directory(&entry.path(), is_its)?;
                 }
             }
             let _ = fs::remove_dir(&place);
@@ -222,30 +248,32 @@ impl RunDirectory {
         for (table, columns) in TABLES {
             self.write(table, &format!("{columns}\n"))?;
         }
-        Records::open(self, vec![])
+        let best = Best::none(&self.path);
+        Records::open(self, vec![], best)
     }
 
     /// Goes on with the files of a run that stands at `step`; rows beyond it are dropped.
     pub fn go_on(self, config: &str, step: u64) -> Result<Records> {
+        let is_kept = |row: &&str| row.split(',').next().and_then(|at| at.parse::<u64>().ok()).is_some_and(|at| at <= step);
+        let (mut kept, mut evaluations) = (Vec::new(), Vec::new());
+        for (table, columns) in TABLES {
+            let text = left_behind(&self.path.join(table))?.unwrap_or_default();
+            let rows: Vec<_> = text.lines().skip(1).filter(is_kept).collect();
+            evaluations.extend(rows.iter().filter(|_| table == EVALUATIONS).filter_map(|row| evaluation(row)));
+            kept.push((table, std::iter::once(columns).chain(rows).flat_map(|row| [row, "\n"]).collect::<String>()));
+        }
+        let best = Best::left_in(&self.path, &evaluations).with_context(|| unusable(&self.path.join(best::DIRECTORY)))?;
         // all are read before any is replaced
-        let earlier: Vec<_> = TABLES.iter().map(|(table, _)| left_behind(&self.path.join(table))).collect::<Result<_>>()?;
         self.write(CONFIG, config)?;
+        kept.iter().try_for_each(|(table, text)| self.write(table, text))?;
         let mut points: Vec<Point> = Vec::new();
-        for ((table, columns), text) in TABLES.into_iter().zip(earlier) {
-            let text = text.unwrap_or_default();
-            let at = |row: &str| row.split(',').next().and_then(|first| first.parse::<u64>().ok());
-            let rows: Vec<_> = text.lines().skip(1).filter(|row| at(row).is_some_and(|at| at <= step)).collect();
-            let kept: String = std::iter::once(columns).chain(rows.iter().copied()).flat_map(|row| [row, "\n"]).collect();
-            self.write(table, &kept)?;
-            for row in rows.iter().filter(|_| table == EVALUATIONS) {
-                let (Some(step), Some(mean)) = (at(row), row.split(',').nth(4).and_then(|mean| mean.parse().ok())) else { continue };
-                match points.last_mut() {
-                    Some(point) if point.step == step => point.returns.push(mean),
-                    _ => points.push(Point { step, returns: vec![mean] }),
-                }
+        for Row { step, mean_return, .. } in evaluations {
+            match points.last_mut() {
+                Some(point) if point.step == step => point.returns.push(mean_return),
+                _ => points.push(Point { step, returns: vec![mean_return] }),
             }
         }
-        Records::open(self, points)
+        Records::open(self, points, best)
     }
 
     pub fn summarize(&self, summary: &serde_json::Value) -> Result<()> {
@@ -268,18 +296,19 @@ pub struct Records {
     episodes: BufWriter<File>,
     evaluations: BufWriter<File>,
     points: Vec<Point>,
+    pub best: Best,
     /// Environment steps of the agents on disk.
     saved: Option<u64>,
 }
 
 impl Records {
-    fn open(directory: RunDirectory, points: Vec<Point>) -> Result<Self> {
+    fn open(directory: RunDirectory, points: Vec<Point>, best: Best) -> Result<Self> {
         let append = |name: &str| {
             let path = directory.path.join(name);
             OpenOptions::new().append(true).open(&path).map(BufWriter::new).with_context(|| path.display().to_string())
         };
         let (metrics, episodes, evaluations) = (append(METRICS)?, append(EPISODES)?, append(EVALUATIONS)?);
-        Ok(Self { directory: Arc::new(directory), metrics, episodes, evaluations, points, saved: None })
+        Ok(Self { directory: Arc::new(directory), metrics, episodes, evaluations, points, best, saved: None })
     }
 
     pub fn path(&self) -> &Path {

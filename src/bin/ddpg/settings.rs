@@ -236,7 +236,8 @@ pub struct Settings {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = EXPLORATION)]
     pub reset_noise: Option<bool>,
 
-    /// Environment steps between two evaluations, each of which also saves the agents; 0: only at the end
+    /// Environment steps between two evaluations, each of which saves the agents, and in best/ those that it finds better than
+    /// ever; 0: only at the end
     #[arg(long, value_name = "STEPS", value_parser = whole::<u64>, help_heading = EVALUATION)]
     pub eval_every: Option<u64>,
     /// Episodes of each evaluation while training

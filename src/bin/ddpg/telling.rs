@@ -1,5 +1,6 @@
 //! What a run tells of itself: what it is before it begins, how far it is, what came of it.
 
+use crate::best::Best;
 use crate::output::{in_a_command, say};
 use crate::pace::{Pace, Speed};
 use crate::progress::Progress;
@@ -113,14 +114,15 @@ impl<'a> Telling<'a> {
     }
 
     /// What is said of a run that was interrupted.
-    pub fn farewell(&self, population: &Population) -> String {
+    pub fn farewell(&self, population: &Population, measurements: &[Measurements], best: &Best) -> String {
         let (directory, again) = (self.directory.display(), in_a_command(&self.directory));
         let (step, updates) = (population.environment_steps(), population.updates());
-        format!("interrupted at step {step}, update {updates}: the agents are in {directory}\ngo on: ddpg train --resume {again}")
+        let best = best.told(measurements).map(|told| format!("\n{told}")).unwrap_or_default();
+        format!("interrupted at step {step}, update {updates}: the agents are in {directory}\ngo on: ddpg train --resume {again}{best}")
     }
 
     /// The table at the end, and what follows it.
-    pub fn results(&self, population: &Population, measurements: &[Measurements], evaluations: &[Evaluation]) {
+    pub fn results(&self, population: &Population, measurements: &[Measurements], evaluations: &[Evaluation], best: &Best) {
         let halted: Vec<_> = measurements.iter().map(|measured| measured.halted).collect();
         say!("{}", report::evaluations(evaluations, &halted));
         let Speed { steps, updates } = self.pace.overall(population);
@@ -132,6 +134,9 @@ impl<'a> Telling<'a> {
             self.directory.display(),
             in_a_command(&self.directory)
         );
+        if let Some(told) = best.told(measurements) {
+            say!("{told}");
+        }
     }
 
     /// The same for programs: `summary.json`.
@@ -140,6 +145,7 @@ impl<'a> Telling<'a> {
         population: &Population,
         measurements: &[Measurements],
         evaluations: &[Evaluation],
+        best: &Best,
         interrupted: bool,
     ) -> serde_json::Value {
         let Speed { steps, updates } = self.pace.overall(population);
@@ -152,6 +158,7 @@ impl<'a> Telling<'a> {
                 agent["updates"] = measured.updates.into();
                 agent["halted"] = measured.halted.map(|halted| halted.to_string()).into();
                 agent["parameters"] = Snapshot::file_name(measured.agent).into();
+                agent["best"] = best.json(measured.agent);
                 agent
             })
             .collect();

@@ -137,7 +137,10 @@ fn build(arguments: &Arguments, run: &Run, environment: &Environment, snapshots:
         trainer.restore(snapshots)?;
         let (taken, iterations) = (snapshots[0].environment_steps, trainer.population().iterations());
         if iterations == 0 && taken > 0 {
-            bail!("the agents were saved for evaluation only: there is nothing to go on with");
+            bail!(
+                "the agents hold {}: enough to evaluate, but not to go on with; --resume wants those that ddpg train has saved",
+                snapshots[0].contents()
+            );
         }
         // a run that was stopped after its last step still has to be evaluated
         let is_evaluated = arguments.resume.as_ref().is_none_or(|directory| is_evaluated(directory, taken));

@@ -140,15 +140,25 @@ impl<'a> Training<'a> {
         let evaluations = evaluations?;
         let step = self.trainer.population().environment_steps();
         self.records.evaluated(step, &self.measurements, &evaluations, &self.telling.title())?;
+        self.keep_best(&evaluations)?;
         self.watchers.evaluated(&self.trainer, step, &evaluations, &self.telling.progress);
         self.telling.evaluated(&evaluations);
         Ok(evaluations)
     }
 
+    /// Keeps the parameters of the agents that were never found better.
+    fn keep_best(&mut self, evaluations: &[Evaluation]) -> Result<()> {
+        let better: Vec<_> = evaluations.iter().filter(|found| self.records.best.is_beaten_by(found.agent, found.mean_return)).collect();
+        let parameters = |evaluation: &&Evaluation| self.trainer.snapshot_agent_blocking(evaluation.agent, Contents::Parameters);
+        let snapshots: Result<Vec<_>, _> = better.iter().map(parameters).collect();
+        self.gpu.check()?;
+        self.records.best.keep(&snapshots?, &better)
+    }
+
     /// What is left to do where the run is stopped after the agents were saved.
     fn last_words(&self) -> impl FnOnce() + Send + 'static {
         let (directory, progress, summary) = (self.records.directory(), self.telling.progress.clone(), self.summary(&[], true));
-        let text = self.telling.farewell(self.trainer.population());
+        let text = self.farewell();
         move || {
             progress.finish();
             if let Err(error) = directory.summarize(&summary) {
@@ -175,21 +185,25 @@ impl<'a> Training<'a> {
         if self.interrupt.is_asked() {
             self.records.directory().summarize(&self.summary(&[], true))?;
             self.telling.progress.finish();
-            say!("{}", self.telling.farewell(self.trainer.population()));
+            say!("{}", self.farewell());
             return Err(Interrupted.into());
         }
         self.telling.progress.message("evaluating");
         let evaluations = self.evaluate(self.run.final_episodes)?;
         self.records.directory().summarize(&self.summary(&evaluations, false))?;
         self.telling.progress.finish();
-        self.telling.results(self.trainer.population(), &self.measurements, &evaluations);
+        self.telling.results(self.trainer.population(), &self.measurements, &evaluations, &self.records.best);
         if !self.measurements.is_empty() && self.measurements.iter().all(|measured| measured.halted.is_some()) {
             bail!("every agent stopped learning: see the table for when and why");
         }
         Ok(())
     }
 
+    fn farewell(&self) -> String {
+        self.telling.farewell(self.trainer.population(), &self.measurements, &self.records.best)
+    }
+
     fn summary(&self, evaluations: &[Evaluation], interrupted: bool) -> serde_json::Value {
-        self.telling.summary(self.trainer.population(), &self.measurements, evaluations, interrupted)
+        self.telling.summary(self.trainer.population(), &self.measurements, evaluations, &self.records.best, interrupted)
     }
 }
