@@ -21,6 +21,9 @@ const SIGNATURES: [(&str, &str); 3] = [
 /// Drivers take minutes over larger ones, or hang.
 const MOST_BYTES: u64 = 64 << 10;
 
+/// Declarations of an environment's own, each of which may need the next: naga follows them on its stack.
+const MOST_DECLARATIONS: usize = 1000;
+
 /// Functions of the same signatures, to compare types with.
 const MODELS: (&str, &str) = (
     "contract",
@@ -59,6 +62,9 @@ impl Environment {
 /// All of the contract, but for the module that calls the environment.
 pub(crate) fn check(environment: &Environment) -> Result<()> {
     let assembled = shader::assemble_uncalled(environment, MODELS);
+    if let Some((message, span)) = outline::too_deep(&environment.source) {
+        return Err(assembled.error(&message, &[(span, String::new())]));
+    }
     names(environment, &assembled)?;
     let module = assembled.parse().map_err(|error| with_sizes(environment, error))?;
     let contract = Contract { name: &environment.name, assembled: &assembled, module: &module };
@@ -79,8 +85,10 @@ fn names(environment: &Environment, assembled: &Assembled) -> Result<()> {
     }
     let in_file = |(file, text)| outline::declared(text).into_iter().map(move |(name, _)| (name, file));
     let own: Vec<(&str, &str)> = shader::every_file().flat_map(in_file).collect();
-    for (name, span) in outline::declared(&environment.source) {
-        let message = if outline::is_predeclared(name) {
+    for (number, (name, span)) in (1..).zip(outline::declared(&environment.source)) {
+        let message = if number > MOST_DECLARATIONS {
+            format!("`{name}` is declaration number {number}; an environment may make {MOST_DECLARATIONS}")
+        } else if outline::is_predeclared(name) {
             format!("`{name}` is a name of WGSL itself: choose another")
         } else if let Some((_, file)) = own.iter().find(|(own, _)| *own == name) {
             shader::name_taken(name, file)

@@ -262,6 +262,10 @@ impl Assembled {
                 let most = naga::valid::MAX_TYPE_SIZE;
                 self.error(&format!("a type takes more bytes than the {most} that there can be: look for an array's length"), &labels)
             }
+            // nor for what its parser would not follow
+            _ if error.message() == "internal WGSL front end error" => {
+                self.error("types or expressions lie in each other too deep: name parts of them with `alias` or `let`", &labels)
+            }
             _ => self.error(&error.message().replace("found \"\"", "found the end of the source"), &labels),
         }
     }

@@ -39,6 +39,57 @@ pub(super) fn directive(source: &str) -> Option<(&str, Span)> {
     found.map(|(start, word)| (word, span(start, word)))
 }
 
+/// How deep brackets of any kind may lie in each other: as deep as WGSL has it of the braces of statements.
+const MOST_BRACKETS: usize = 127;
+
+/// Operators that may lie in each other, brackets among them. naga takes half a kilobyte of stack for each (several where it is not
+/// optimised); threads have 2 MiB, or one, as the first has on Windows.
+const MOST_OPERATORS: usize = 1000;
+
+/// Where a text first nests deeper than can be read, and how: parsers call themselves for what lies in something else, until
+/// their stack overflows.
+pub(super) fn too_deep(source: &str) -> Option<(String, Span)> {
+    // what the next token may lie in: brackets, operators (the `a` of `a + b + c` lies in two sums), and types that are open, unless
+    // they are comparisons. With each bracket the operators up to it, and the types that it lies in
+    let (mut open, mut operators, mut types, mut before) = (Vec::new(), 0, 0_usize, "");
+    for (start, token) in tokens(source) {
+        // a block ends its statement, but for an `if`, whose `else` lies in it
+        let is_next = token == ";" || (before == "}" && token != "else");
+        if is_next {
+            types = 0;
+        }
+        if is_next || (token == "," && types == 0) {
+            operators = open.last().map_or(0, |(operators, _)| *operators);
+        }
+        match token {
+            "(" | "[" | "{" => {
+                operators += 1;
+                open.push((operators, std::mem::take(&mut types)));
+            }
+            ")" | "]" | "}" => (operators, types) = open.pop().unwrap_or_default(),
+            "," | ";" => {}
+            word if word != "else" && word.starts_with(is_word) => {}
+            mark => {
+                operators += 1;
+                types = if mark == "<" { types + 1 } else { types.saturating_sub(usize::from(mark == ">")) };
+            }
+        }
+        before = token;
+        let message = if open.len() > MOST_BRACKETS {
+            format!("this is the bracket within {MOST_BRACKETS} others; there may be {MOST_BRACKETS} at most, one in the other")
+        } else if operators > MOST_OPERATORS {
+            format!(
+                "this lies in {operators} operators and brackets; there may be {MOST_OPERATORS} at most: name parts of it with `let`, or \
+                 make functions of them"
+            )
+        } else {
+            continue;
+        };
+        return Some((message, span(start, token)));
+    }
+    None
+}
+
 /// Whether WGSL declares it before any text does. naga's list has all but the short names of vectors and matrices.
 pub(super) fn is_predeclared(name: &str) -> bool {
     let is_short = |kind: &str, scalars: &[char]| {
@@ -51,11 +102,14 @@ fn span(start: usize, token: &str) -> Span {
     Span::new(start as u32, (start + token.len()) as u32)
 }
 
+fn is_word(c: char) -> bool {
+    c == '_' || c.is_alphanumeric()
+}
+
 /// Words and single marks, with where they start; without comments.
 fn tokens(source: &str) -> impl Iterator<Item = (usize, &str)> {
     // where a line of WGSL ends
     const ENDS: [char; 7] = ['\n', '\u{b}', '\u{c}', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
-    let is_word = |c: char| c == '_' || c.is_alphanumeric();
     let mut rest = source;
     std::iter::from_fn(move || {
         loop {
@@ -114,6 +168,39 @@ mod tests {
             assert_eq!(&source[span.to_range().expect("a place")], name);
         }
         assert_eq!(declared("var<private"), []);
+    }
+
+    #[test]
+    fn what_nests_is_told_from_what_follows() {
+        let place = |source: &str| too_deep(source).and_then(|(_, span)| span.to_range()).map(|range| range.start);
+        // the first that is too deep, in as many repetitions
+        for (what, count, first) in [
+            ("(", 200, 127),
+            ("a[", 200, 127 * 2 + 1),
+            ("{", 200, 127),
+            ("({[", 50, 127),
+            ("-", 1001, 1000),
+            (" + a", 1001, 4001),
+            ("a[0]", 1001, 4001),
+            ("{} else ", 501, 4000),
+            ("array<", 1001, 6005),
+            ("a<b, ", 1001, 5001),
+            ("/* ( - */ - ", 1001, 12_010),
+        ] {
+            let text = what.repeat(count);
+            assert_eq!(place(&text), Some(first), "{what}");
+            assert_eq!(place(&text[..first]), None, "{what}");
+        }
+        for (before, what, after) in [
+            ("const a = array(", "-a * (b - 1.0), ", ")"),
+            ("", "a = b + c - d;", ""),
+            ("{", "if -a < b { c(); } else { d(); }", "}"),
+            ("", "fn a(b: c, d: e) -> f32 { return array<f32, 3>(1 < 2, 3 > 4)[5]; } ", ""),
+            ("array(", "vec2<f32>(a, b), ", ")"),
+            ("/*", "(", "*/"),
+        ] {
+            assert_eq!(place(&[before, &what.repeat(5000), after].concat()), None, "{what}");
+        }
     }
 
     #[test]

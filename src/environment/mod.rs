@@ -89,6 +89,8 @@
 //! - Functions, constants, structs and aliases of your own are welcome, under names that neither the crate nor WGSL
 //!   itself uses: a prefix helps. Bindings, workgroup memory, barriers, directives and entry points are refused.
 //! - **Variables** of a function and private ones take at most 64 KiB together, and so does any one value.
+//! - **Nesting**: 127 brackets at most lie in each other, and 1000 operators, brackets among them, such as those of a long
+//!   sum; there are 1000 declarations at most. What reads WGSL would run out of stack.
 //!
 //! [`Environment::check`] tells all of it apart from a device, in your own lines and columns.
 

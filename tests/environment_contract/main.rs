@@ -1,6 +1,8 @@
 //! A user's environment: each mistake is reported at its author's own line and column, in words that say what is wrong;
 //! one that fails while it runs stops its agent only.
 
+mod nesting;
+
 use ddpg_wgpu::{Config, Environment, Error, Exploration, Gpu, HaltReason, HyperParameters, Trainer};
 
 /// State of 2, observation of 3, one action. The tests count lines in it.
