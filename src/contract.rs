@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::kernels::Tile;
 use crate::shader::{self, Assembled};
 use naga::valid::ModuleInfo;
-use naga::{AddressSpace, Expression, Function, Handle, Module, Span, Statement, Type, TypeInner};
+use naga::{AddressSpace, Expression, Function, Handle, Module, Scalar, ScalarKind, Span, Statement, Type, TypeInner};
 
 mod outline;
 
@@ -69,6 +69,7 @@ pub(crate) fn check(environment: &Environment) -> Result<()> {
     let module = assembled.parse().map_err(|error| with_sizes(environment, error))?;
     let contract = Contract { name: &environment.name, assembled: &assembled, module: &module };
     contract.nothing_of_its_own_but_functions()?;
+    contract.types(&environment.source)?;
     contract.signatures()?;
     let capabilities = naga::valid::Capabilities::empty();
     let info = assembled.validate(&module, capabilities).map_err(|error| with_sizes(environment, error))?;
@@ -157,6 +158,30 @@ impl Contract<'_> {
                 let name = value.name.as_deref().unwrap_or("this override");
                 return Err(self.error(&format!("{name} has no value, and nobody sets it: make it a `const`"), span));
             }
+        }
+        Ok(())
+    }
+
+    /// No types that WebGPU does not have without asking, nor of what is bound.
+    fn types(&self, source: &str) -> Result<()> {
+        let is_wide = |scalar: Scalar| scalar.width == 8 && matches!(scalar.kind, ScalarKind::Float | ScalarKind::Sint | ScalarKind::Uint);
+        for (_, ty) in self.module.types.iter() {
+            // naga knows no places of them
+            let (message, span) = match ty.inner {
+                TypeInner::Sampler { .. } | TypeInner::Image { .. } => (
+                    "textures and samplers are memory that an environment cannot have: keep numbers in a `const` array",
+                    outline::first(source, |token| token.starts_with("sampler") || token.starts_with("texture_")),
+                ),
+                ref inner if inner.scalar().is_some_and(is_wide) => (
+                    "numbers of 64 bits are not in every WebGPU: use `f32`, `i32` or `u32`",
+                    outline::first(source, |token| {
+                        let is_number = token.starts_with(|c: char| c.is_ascii_digit());
+                        ["f64", "i64", "u64"].contains(&token) || (is_number && ["lf", "li", "lu"].iter().any(|end| token.ends_with(end)))
+                    }),
+                ),
+                _ => continue,
+            };
+            return Err(self.error(message, span.unwrap_or_default()));
         }
         Ok(())
     }

@@ -39,6 +39,11 @@ pub(super) fn directive(source: &str) -> Option<(&str, Span)> {
     found.map(|(start, word)| (word, span(start, word)))
 }
 
+/// The first token that is `wanted`.
+pub(super) fn first(source: &str, wanted: impl Fn(&str) -> bool) -> Option<Span> {
+    tokens(source).find(|(_, token)| wanted(token)).map(|(start, token)| span(start, token))
+}
+
 /// How deep brackets of any kind may lie in each other: as deep as WGSL has it of the braces of statements.
 const MOST_BRACKETS: usize = 127;
 

@@ -193,6 +193,14 @@ fn names_and_memory_of_the_crate() {
     refused_at("    let velocity", "    workgroupBarrier(); let velocity", 7, 5, "a barrier has no meaning here");
     refused_at("    let velocity", "    if false { discard; } let velocity", 7, 16, "`discard` has no meaning here");
     refused_at("= state[1]", "= dpdx(state[1])", 7, 20, "a derivative between pixels has no meaning here");
+    let wide = "numbers of 64 bits are not in every WebGPU: use `f32`, `i32` or `u32`";
+    clash("fn mine(a: f64) {}", 12, wide);
+    clash("alias mine = vec2<i64>;", 19, wide);
+    clash("/* f64 */ const mine = 1.0lf;", 26, wide);
+    let sampled = "textures and samplers are memory that an environment cannot have: keep numbers in a `const` array";
+    clash("fn mine(a: texture_2d<f32>) {}", 12, sampled);
+    clash("struct Mine { a: sampler }", 18, sampled);
+    clash("var<private> mine: sampler_comparison;", 20, sampled);
     let message = refused(&SOUND.replace("let velocity", "var big: array<f32, 4000000000>; let velocity"));
     assert!(message.starts_with("environment spring: a type takes more bytes than the 2147483647 that there can be"), "{message}");
 }
