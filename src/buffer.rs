@@ -1,7 +1,7 @@
 //! Buffers: created, filled, and read back by the host.
 
 use crate::error::{Error, Result};
-use crate::fault::guarded;
+use crate::fault::{guarded, lost};
 use crate::pending::Pending;
 use bytemuck::Pod;
 use std::ops::Range;
@@ -111,18 +111,13 @@ pub(crate) fn wait_blocking(device: &wgpu::Device) -> Result<()> {
             let _ = sender.send(result);
         });
         Ok(())
-    })
-    .map_err(|_| lost())?;
+    })?;
     device.poll(wgpu::PollType::wait_indefinitely()).map_err(|error| Error::Gpu(error.to_string()))?;
     // another thread that polls the same device may be about to call back; a lost device never does
     match receiver.recv_timeout(std::time::Duration::from_secs(10)) {
         Ok(Ok(())) => Ok(()),
         _ => Err(lost()),
     }
-}
-
-fn lost() -> Error {
-    Error::Gpu("the device was lost or destroyed".into())
 }
 
 #[cfg(test)]

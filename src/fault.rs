@@ -8,8 +8,37 @@ use crate::error::{Error, Result};
 /// # Errors
 /// What `build` returns, or [`Error::Gpu`] with the first report.
 pub(crate) fn guarded<T>(device: &wgpu::Device, build: impl FnOnce() -> Result<T>) -> Result<T> {
+    let result = match reported(device, build) {
+        (Ok(_), Some(report)) => Err(Error::Gpu(said(&report))),
+        (built, _) => built,
+    };
+    or_lost(device, result)
+}
+
+/// The same of every call where the device was lost: what fails then is whatever comes first, by a name that says nothing.
+pub(crate) fn or_lost<T>(device: &wgpu::Device, result: Result<T>) -> Result<T> {
+    match result {
+        Err(Error::Gpu(_)) if is_lost(device) => Err(lost()),
+        result => result,
+    }
+}
+
+pub(crate) fn lost() -> Error {
+    Error::Gpu("the device was lost or destroyed".into())
+}
+
+/// Only the application's own callback is told of it; but such a device makes buffers that cannot be mapped.
+fn is_lost(device: &wgpu::Device) -> bool {
+    let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+    let descriptor = wgpu::BufferDescriptor { label: Some("pulse"), size: 4, usage, mapped_at_creation: false };
+    let (pulse, report) = reported(device, || device.create_buffer(&descriptor));
+    report.is_none() && reported(device, || pulse.slice(..).map_async(wgpu::MapMode::Read, |_| {})).1.is_some()
+}
+
+/// What `build` returns, and what the device first reports meanwhile.
+fn reported<T>(device: &wgpu::Device, build: impl FnOnce() -> T) -> (T, Option<wgpu::Error>) {
     if cfg!(target_family = "wasm") {
-        return build();
+        return (build(), None);
     }
     let filters = [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation];
     let mut scopes = filters.map(|filter| Some(device.push_error_scope(filter)));
@@ -18,10 +47,7 @@ pub(crate) fn guarded<T>(device: &wgpu::Device, build: impl FnOnce() -> Result<T
     for scope in scopes.iter_mut().rev().filter_map(Option::take) {
         report = ready(scope.pop()).flatten().or(report);
     }
-    match (built, report) {
-        (Ok(_), Some(report)) => Err(Error::Gpu(said(&report))),
-        (built, _) => built,
-    }
+    (built, report)
 }
 
 fn said(report: &wgpu::Error) -> String {
@@ -64,7 +90,7 @@ mod tests {
         let adapter = pollster::block_on(instance.request_adapter(&Default::default())).expect("an adapter");
         let (device, queue) = pollster::block_on(adapter.request_device(&Default::default())).expect("a device");
         let pendulum = Environment::pendulum_v1();
-        let config = Config { environments: 2, ..Config::default() };
+        let config = Config { environments: 2, batch_size: 4, learning_starts: 4, ..Config::default() };
         let mut trainer = Trainer::new(&device, &queue, &pendulum, &config).expect("a trainer");
         let mut simulation = Simulation::new(&device, &queue, &pendulum, 3, 1).expect("a simulation");
         let renderer = Renderer::new(&device, &queue, &pendulum, 8, 8).expect("it is drawn");
@@ -74,13 +100,27 @@ mod tests {
         device.destroy();
         for (what, result) in [
             ("advance", trainer.advance_blocking(3)),
+            ("advance a slice", trainer.advance_slice_blocking(3).map(drop)),
+            ("update", trainer.update_slice_blocking(3).map(drop)),
             ("measure", trainer.measure_blocking().map(drop)),
             ("evaluate", trainer.evaluate_blocking(2, 1).map(drop)),
+            #[cfg(feature = "checkpoint")]
+            ("save", trainer.snapshot_blocking(crate::checkpoint::Contents::Training).map(drop)),
+            ("record", trainer.trajectories_blocking(2, 1).map(drop)),
+            ("time all", trainer.population().time_dispatches_blocking(1).map(drop)),
+            ("time", trainer.population().time_dispatch_blocking(0, 1).map(drop)),
             ("build", Trainer::new(&device, &queue, &pendulum, &config).map(drop)),
+            ("tune", crate::Tuned::all_blocking(&device, &queue, &pendulum, &config, Default::default()).map(drop)),
+            ("build a simulation", Simulation::new(&device, &queue, &pendulum, 3, 1).map(drop)),
             ("simulate", simulation.advance_blocking(7)),
+            ("simulate a slice", simulation.advance_slice_blocking(7).map(drop)),
+            ("states", simulation.states_blocking().map(drop)),
+            ("rewards", simulation.reward_sums_blocking().map(drop)),
+            ("standings", simulation.standings_blocking().map(drop)),
             ("draw", renderer.frames_blocking(&trajectories[0]).map(drop)),
         ] {
-            assert!(matches!(result, Err(Error::Gpu(_))), "{what}: {result:?}");
+            let message = result.expect_err(what).to_string();
+            assert_eq!(message, "the GPU stopped working: the device was lost or destroyed", "{what}");
         }
     }
 }

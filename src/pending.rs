@@ -2,7 +2,7 @@
 
 use crate::buffer::{Source, staging};
 use crate::error::{Error, Result};
-use crate::fault::guarded;
+use crate::fault::{guarded, or_lost};
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -216,7 +216,11 @@ impl<T> Pending<T> {
     ///
     /// # Errors
     /// As [`Pending::take`] gives, and [`Error::Gpu`] where its encoder was not submitted, or where it was taken already.
-    pub fn wait_blocking(mut self, device: &wgpu::Device) -> Result<T> {
+    pub fn wait_blocking(self, device: &wgpu::Device) -> Result<T> {
+        or_lost(device, self.waited(device))
+    }
+
+    fn waited(mut self, device: &wgpu::Device) -> Result<T> {
         let start = Instant::now();
         let mut idle_since = None;
         loop {
