@@ -1,7 +1,7 @@
 //! Deterministic evaluation: many episodes at once, without noise, on environments and starting states of its own.
 
 use crate::allocator::Allocator;
-use crate::buffer::{read_blocking, storage};
+use crate::buffer::{check_fits, most_bytes, read_blocking, storage};
 use crate::error::{Error, Result};
 use crate::fault::guarded;
 use crate::layout::environment_stride;
@@ -159,6 +159,19 @@ fn evaluate(population: &Population, episodes: u32, seed: u32, activation_bytes:
     Ok(evaluations.collect())
 }
 
+/// The largest number up to `most` that `fits`, as all below it do; 0 where none does.
+pub(crate) fn largest(most: u32, fits: impl Fn(u32) -> bool) -> u32 {
+    if fits(most) {
+        return most;
+    }
+    let (mut fitting, mut beyond) = (0, most);
+    while beyond - fitting > 1 {
+        let middle = fitting + (beyond - fitting) / 2;
+        *if fits(middle) { &mut fitting } else { &mut beyond } = middle;
+    }
+    fitting
+}
+
 /// Where the returns are among an evaluation's environments.
 #[derive(Debug, Clone, Copy)]
 struct Slots {
@@ -235,22 +248,25 @@ impl<'a> Stage<'a> {
             (rollout, activations.length())
         };
         let bytes_an_episode = 16 * u64::from(probe(1).1) * u64::from(agents);
-        let mut environments = (activation_bytes / bytes_an_episode).clamp(1, u64::from(episodes)) as u32;
-        let limits = population.device.limits();
-        let (rollout, activations, table, [reset, step]) = loop {
+        let (limits, stride) = (population.device.limits(), environment_stride(&population.environment));
+        let fewer = "evaluate fewer agents at once";
+        let built = |environments: u32| {
             let (rollout, activations) = probe(environments);
             let mut table = Vec::new();
             let programs = [&rollout.reset, &rollout.steps].map(|steps| steps.schedule(&mut table, &population.pipelines));
             let check = |program: &Program| program.check("an evaluation", "use narrower layers", &limits, &population.pipelines);
-            match programs.iter().try_for_each(check) {
-                Err(_) if environments > 1 => environments = environments.div_ceil(2),
-                checked => break checked.map(|()| (rollout, activations, table, programs))?,
-            }
+            programs.iter().try_for_each(check)?;
+            let bytes = 16 * u64::from(activations) * u64::from(agents);
+            population.pipelines.medium().check_fits(&limits, "evaluation activations", bytes, fewer)?;
+            let bytes = 4 * u64::from(stride) * u64::from(environments) * u64::from(agents);
+            check_fits("evaluation environments", bytes, most_bytes(&limits), "binding", fewer)?;
+            Ok((rollout, activations, table, programs))
         };
+        let most = (activation_bytes / bytes_an_episode).clamp(1, u64::from(episodes)) as u32;
+        let environments = largest(most, |environments| built(environments).is_ok()).max(1);
+        let (rollout, activations, table, [reset, step]) = built(environments)?;
         [&reset, &step].into_iter().for_each(|program| program.prepare(&population.pipelines));
         let (device, queue) = (&population.device, &population.queue);
-        let stride = environment_stride(&population.environment);
-        let fewer = "evaluate fewer agents at once";
         let each = |floats: u64, what| storage(device, what, 4 * floats * u64::from(agents), fewer);
         let vectors =
             |vec4s: u32, what| Vectors::new(device, population.pipelines.medium(), what, 16 * u64::from(vec4s) * u64::from(agents), fewer);
@@ -331,6 +347,15 @@ mod tests {
         let one = of(&[-5.0]);
         assert_eq!((one.mean_return, one.standard_deviation, one.standard_error, one.min, one.max), (-5.0, 0.0, 0.0, -5.0, -5.0));
         assert!(of(&[1.0, f32::NAN]).mean_return.is_nan());
+    }
+
+    #[test]
+    fn the_largest_that_fits_is_found() {
+        for most in 1..70 {
+            for limit in 0..80 {
+                assert_eq!(largest(most, |number| number <= limit), most.min(limit), "{limit} of {most}");
+            }
+        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Evaluation episodes recorded step by step on the device: what there is to draw, and what the policy does.
 
-use crate::buffer::{Source, read_blocking, storage};
+use crate::buffer::{Source, check_fits, most_bytes, read_blocking, zeroed};
 use crate::error::{Error, Result};
-use crate::evaluate::{ACTIVATION_BYTES, EPISODE_RETURN, FINISHED_LENGTH, Stage};
+use crate::evaluate::{ACTIVATION_BYTES, EPISODE_RETURN, FINISHED_LENGTH, Stage, largest};
+use crate::fault::guarded;
 use crate::trainer::Trainer;
 
 /// One episode of one agent's policy, without noise: the states it met and the actions it took in them.
@@ -42,25 +43,34 @@ impl Trainer {
     /// them as it goes; the host reads once, at the end.
     ///
     /// # Errors
-    /// [`Error::Config`] for no episodes, more than fit at once, or an environment on the host; [`Error::Limit`] where the recording does not fit a buffer,
-    /// [`Error::Gpu`] where the device fails.
+    /// [`Error::Config`] for no episodes, more than fit at once, or an environment on the host; [`Error::Limit`] where not even
+    /// one fits; [`Error::Gpu`] where the device fails.
     pub fn trajectories_blocking(&self, episodes: u32, seed: u32) -> Result<Vec<Trajectory>> {
         let population = &self.population;
         if episodes == 0 {
             return Err(Error::config("a recording of 0 episodes; ask for at least 1"));
         }
         let stage = Stage::new(population, episodes, seed, ACTIVATION_BYTES)?;
-        if stage.environments < episodes {
-            return Err(Error::config(format!("a recording of {episodes} episodes; {} fit at once", stage.environments)));
-        }
         let agents = population.config.agents as usize;
         let action = stage.rollout.action;
-        // each step: every environment of every agent, then every agent's actions
-        // whole vec4s, as copies of activations want it
-        let (environments, actions) = ((agents * stage.floats()).next_multiple_of(4), 4 * (action.stride * episodes) as usize);
+        // each step: every environment of every agent, then every agent's actions; whole vec4s, as copies of activations want it
+        let floats = |episodes: u32| {
+            let environments = (agents * stage.stride * episodes as usize).next_multiple_of(4);
+            (environments, 4 * action.stride as usize * episodes as usize)
+        };
+        let bytes = |episodes: u32| {
+            let (environments, actions) = floats(episodes);
+            4 * (environments + agents * actions) as u64 * u64::from(stage.limit)
+        };
+        let limits = population.device.limits();
+        let most = largest(stage.environments, |episodes| bytes(episodes) <= most_bytes(&limits));
+        check_fits("one recorded episode of every agent", bytes(1), most_bytes(&limits), "binding", "train fewer agents")?;
+        if most < episodes {
+            return Err(Error::config(format!("a recording of {episodes} episodes; {most} fit at once")));
+        }
+        let (environments, actions) = floats(episodes);
         let step_floats = environments + agents * actions;
-        let bytes = 4 * step_floats as u64 * u64::from(stage.limit);
-        let recording = storage(&population.device, "the recorded episodes", bytes, "record fewer episodes or agents at once")?;
+        let recording = guarded(&population.device, || Ok(zeroed(&population.device, "the recorded episodes", bytes(episodes))))?;
         let buffers = &stage.memory.buffers;
         let slice = 16 * u64::from(stage.memory.sizes.activations_stride);
         let mut encoder = stage.encoder();
@@ -77,7 +87,7 @@ impl Trainer {
         }
         population.queue.submit([encoder.finish()]);
         let end: Vec<f32> = read_blocking(&population.device, &population.queue, &buffers.environments, 0..4 * environments as u64)?;
-        let recorded: Vec<f32> = read_blocking(&population.device, &population.queue, &recording, 0..bytes)?;
+        let recorded: Vec<f32> = read_blocking(&population.device, &population.queue, &recording, 0..bytes(episodes))?;
 
         let (state_size, action_size) = (population.environment.state_size as usize, population.environment.action_size() as usize);
         let mut trajectories = Vec::with_capacity(agents * episodes as usize);
@@ -97,5 +107,40 @@ impl Trainer {
             }
         }
         Ok(trajectories)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, Environment, Gpu};
+
+    #[test]
+    fn as_many_episodes_as_an_error_names_fit() {
+        let limits = wgpu::Limits { max_storage_buffer_binding_size: 1 << 20, ..Default::default() };
+        let gpu = Gpu::open_with_limits_blocking(None, limits).expect("a device");
+        let mut config = Config { agents: 2, replay_capacity: 1000, ..Config::default() };
+        (config.actor_hidden, config.critic_hidden) = (vec![16], vec![16]);
+        let pendulum = Environment::pendulum_v1();
+        let trainer = Trainer::new(&gpu.device, &gpu.queue, &pendulum, &config).unwrap_or_else(|error| panic!("{error}"));
+        let first_number = |text: &str, mark: &str| -> u32 {
+            let behind = text.split_once(mark).unwrap_or_else(|| panic!("{mark:?} is not in {text:?}")).1;
+            behind.split([' ', ':']).next().and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no number in {text:?}"))
+        };
+        let recorded = |episodes| trainer.trajectories_blocking(episodes, 1).map_err(|error| error.to_string());
+        for asked in [1000, 50_000, u32::MAX] {
+            let refused = recorded(asked).expect_err("too many");
+            let named = first_number(&refused, "episodes; ");
+            assert_eq!(recorded(named).expect("as many as was said").len(), 2 * named as usize);
+            assert_eq!(first_number(&recorded(named + 1).expect_err("one more"), "episodes; "), named);
+        }
+        let evaluated = |episodes| {
+            let mut encoder = gpu.device.create_command_encoder(&Default::default());
+            trainer.population().record_evaluation(&mut encoder, episodes, 1).map(drop).map_err(|error| error.to_string())
+        };
+        let named = first_number(&evaluated(u32::MAX).expect_err("too many"), "offers ");
+        evaluated(named).expect("as many as was said");
+        evaluated(named + 1).expect_err("one more");
+        gpu.check().unwrap_or_else(|error| panic!("{error}"));
     }
 }
