@@ -174,3 +174,19 @@ fn bad_input_gets_a_clear_answer() {
         assert!(devices.contains(part), "no {part:?} in: {devices}");
     }
 }
+
+#[test]
+fn a_path_without_a_name_is_none() {
+    let directory = scratch();
+    let here = directory.path();
+    for flag in ["--out", "--resume", "--config"] {
+        fails(&ddpg(here, &["train", flag, "", "--print-config"]), 2, &[flag, "a value is required"]);
+    }
+    fails(&ddpg(here, &["bench", "--json", ""]), 2, &["--json", "a value is required"]);
+    for (flag, name) in [("--summary-dir", "summary_dir"), ("--monitor-dir", "monitor_dir")] {
+        let says = format!("{name} is empty; it must name a directory");
+        fails(&ddpg(here, &["train", flag, "", "--print-config"]), 2, &[&says]);
+        fs::write(here.join("my.toml"), format!("{name} = \"\"\n")).expect("written");
+        fails(&ddpg(here, &["train", "--config", "my.toml", "--print-config"]), 2, &[&says]);
+    }
+}

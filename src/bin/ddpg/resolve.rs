@@ -208,6 +208,11 @@ impl Run {
                 return Err(Error::Config(format!("{name} is {value}; it must be at most {MOST_EPISODES}")));
             }
         }
+        for (name, place) in [("summary_dir", &self.summary_dir), ("monitor_dir", &self.monitor_dir)] {
+            if place.as_ref().is_some_and(String::is_empty) {
+                return Err(Error::Config(format!("{name} is empty; it must name a directory")));
+            }
+        }
         if i64::try_from(self.config.seed).is_err() {
             return Err(Error::Config(format!("seed is {}; a configuration file holds at most {}", self.config.seed, i64::MAX)));
         }
