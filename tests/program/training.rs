@@ -293,6 +293,36 @@ fn keeps_what_it_cannot_read(here: &Path) {
     fs::write(here.join("half").join(monitored), b"\xff").expect("written");
     refused(monitored, "true", "UTF-8");
     fs::remove_dir_all(here.join("half/monitor")).expect("removed");
+    counts_no_episodes_that_it_cannot_read(here);
+}
+
+/// Nor does one that goes on elsewhere take an episode table that it cannot read for one without episodes.
+fn counts_no_episodes_that_it_cannot_read(here: &Path) {
+    let path = here.join("half/episodes.csv");
+    let whole = fs::read(&path).expect("a file");
+    let arguments = ["train", "--resume", "half", "--out", "elsewhere", "--steps", "700", "--max-episodes", "9", "--quiet"];
+    let refused = |says: &str| {
+        fails(&ddpg(here, &arguments), 1, &["half/episodes.csv", "repair or remove it", says]);
+        assert!(!here.join("elsewhere").exists(), "a run was begun");
+    };
+    fs::write(&path, [&whole[..], b"\xff\n"].concat()).expect("written");
+    refused("UTF-8");
+    fs::write(&path, [&whole[..], b"400,300,0,1\n"].concat()).expect("written");
+    refused("line 2 is \"400,300,0,1\"; it must begin with step, updates, agent, seed, episode");
+    fs::remove_file(&path).expect("removed");
+    fs::create_dir(&path).expect("made");
+    refused("directory");
+    fs::remove_dir(&path).expect("removed");
+    succeeds(ddpg(here, &arguments));
+    // what a run leaves that was killed while it wrote
+    fs::write(&path, [&whole[..], b"400,3"].concat()).expect("written");
+    succeeds(ddpg(here, &[&arguments[..], &["--overwrite"]].concat()));
+    fs::write(&path, whole).expect("written");
+    let metrics = here.join("half/metrics.csv");
+    fs::write(&metrics, read(&metrics) + "40").expect("written");
+    succeeds(ddpg(here, &["train", "--resume", "half", "--steps", "700", "--quiet"]));
+    let steps: Vec<_> = rows(metrics).into_iter().map(|row| row[0].clone()).collect();
+    assert_eq!(steps, ["step", "200", "300", "400", "600", "700"]);
 }
 
 #[test]

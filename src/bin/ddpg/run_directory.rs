@@ -8,7 +8,7 @@ use crate::pace::Speed;
 use crate::plot::{Point, learning_curve};
 use crate::recorded;
 use crate::report::{cell, spread};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use ddpg_wgpu::{Evaluation, Measurements, Snapshot};
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, ErrorKind, Write};
@@ -133,23 +133,29 @@ pub fn unusable(path: &Path) -> String {
     format!("cannot go on with {}: repair or remove it", path.display())
 }
 
-/// Episodes that each agent of the run in `directory` had finished by `step`, as far as its table says.
-pub fn finished_episodes(directory: &Path, step: u64, agents: u32) -> Vec<u64> {
+/// What stands in a table below its columns, without a last row that has no end: a run leaves such that was killed while it wrote.
+fn rows(table: &str) -> impl Iterator<Item = &str> {
+    table[..table.rfind('\n').unwrap_or_default()].lines().skip(1)
+}
+
+/// Episodes that each agent of the run in `directory` had finished by `step`, as far as its table says; none without one.
+pub fn finished_episodes(directory: &Path, step: u64, agents: u32) -> Result<Vec<u64>> {
+    let path = directory.join(EPISODES);
     let mut finished = vec![0; agents as usize];
-    // a byte that is wrong spoils its own row only; going on in place refuses the file
-    let bytes = fs::read(directory.join(EPISODES)).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    for row in text.lines().skip(1) {
-        // step, updates, agent, seed, episode
-        let numbers: Vec<u64> = row.split(',').take(5).filter_map(|cell| cell.parse().ok()).collect();
-        if let [at, _, agent, _, episode] = numbers[..]
-            && at <= step
+    let text = left_behind(&path)?.unwrap_or_default();
+    for (number, row) in (2..).zip(rows(&text)) {
+        let numbers: Vec<u64> = row.split(',').map_while(|cell| cell.parse().ok()).collect();
+        let [at, _, agent, _, episode, ..] = numbers[..] else {
+            let wrong = anyhow!("line {number} is {row:?}; it must begin with step, updates, agent, seed, episode");
+            return Err(wrong.context(unusable(&path)));
+        };
+        if at <= step
             && let Some(count) = finished.get_mut(agent as usize)
         {
             *count = episode + 1;
         }
     }
-    finished
+    Ok(finished)
 }
 
 /// What a row of `evaluations.csv` says.
@@ -258,7 +264,7 @@ impl RunDirectory {
         let (mut kept, mut evaluations) = (Vec::new(), Vec::new());
         for (table, columns) in TABLES {
             let text = left_behind(&self.path.join(table))?.unwrap_or_default();
-            let rows: Vec<_> = text.lines().skip(1).filter(is_kept).collect();
+            let rows: Vec<_> = rows(&text).filter(is_kept).collect();
             evaluations.extend(rows.iter().filter(|_| table == EVALUATIONS).filter_map(|row| evaluation(row)));
             kept.push((table, std::iter::once(columns).chain(rows).flat_map(|row| [row, "\n"]).collect::<String>()));
         }

@@ -101,8 +101,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let watchers = watchers.inspect_err(|_| directory.give_up())?;
     let records = if arguments.resume.is_some() { directory.go_on(&config, step)? } else { directory.start(&config)? };
     records.directory().write(recorded::FILE, &recorded.json())?;
+    let finished = finished(&arguments, &trainer)?;
     let telling = Telling::new(&run, arguments.quiet, &gpu, trainer.population(), records.path());
-    let finished = finished(&arguments, &trainer);
     Training::new(&run, gpu, trainer, records, watchers, telling, finished).train()
 }
 
@@ -147,7 +147,9 @@ fn build(arguments: &Arguments, run: &Run, environment: &Environment, snapshots:
         if iterations > run.iterations() || (iterations == run.iterations() && is_evaluated) {
             return Err(Usage(format!("the run has taken {taken} steps already; ask for more than that with {}", run.bound())).into());
         }
-        if is_evaluated && run.had_all(&finished(arguments, &trainer)) {
+        // read in any case, before anything is written
+        let had_all = run.had_all(&finished(arguments, &trainer)?);
+        if is_evaluated && had_all {
             let now = run.max_episodes;
             return Err(Usage(format!("the run has had its episodes already; ask for more with --max-episodes (now {now})")).into());
         }
@@ -157,8 +159,11 @@ fn build(arguments: &Arguments, run: &Run, environment: &Environment, snapshots:
 }
 
 /// Episodes that each agent has finished before this process.
-fn finished(arguments: &Arguments, trainer: &Trainer) -> Vec<u64> {
+fn finished(arguments: &Arguments, trainer: &Trainer) -> Result<Vec<u64>> {
     let (population, resumed) = (trainer.population(), arguments.resume.as_deref());
     let agents = population.config().agents;
-    resumed.map_or_else(|| vec![0; agents as usize], |directory| finished_episodes(directory, population.environment_steps(), agents))
+    match resumed {
+        Some(directory) => finished_episodes(directory, population.environment_steps(), agents),
+        None => Ok(vec![0; agents as usize]),
+    }
 }
