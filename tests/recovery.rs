@@ -84,6 +84,51 @@ fn an_agent_that_stopped_goes_on_with_the_parameters_it_is_given() {
     }
 }
 
+/// One episode in ten begins with an observation that is no number.
+const BAD_STARTS: &str = "
+fn environment_reset(random: ptr<function, Random>) -> State {
+    return State(random_uniform(random), 0.0);
+}
+fn environment_step(state: State, action: Action, random: ptr<function, Random>) -> Step {
+    return Step(State(state[0], state[1] + 1.0), action[0], false);
+}
+fn environment_observe(state: State) -> Observation {
+    let is_bad = state[0] < 0.1 && state[1] == 0.0;
+    return Observation(select(state[0], bitcast<f32>(0x7fc00000u + u32(state[1])), is_bad), state[1]);
+}
+";
+
+/// What stopped it stands there still, and it would act on it next.
+#[test]
+fn an_agent_that_was_set_going_again_is_saved_and_restored_before_its_next_step() {
+    let gpu = gpu();
+    let environment = Environment::new("bad-starts", BAD_STARTS, 2, 2, vec![-1.0], vec![1.0], 3).expect("sizes");
+    let trainer = || Trainer::new(&gpu.device, &gpu.queue, &environment, &small()).unwrap_or_else(|error| panic!("{error}"));
+    let mut going = trainer();
+    let good = going.snapshot_blocking(Contents::Parameters).expect("snapshots");
+    while going.measure_blocking().expect("measured").iter().any(|measured| measured.halted.is_none()) {
+        going.advance_blocking(3).expect("the device works");
+    }
+    for (agent, snapshot) in (0..).zip(&good) {
+        going.population().load_parameters(agent, snapshot).expect("they fit");
+    }
+    for contents in [Contents::Training, Contents::TrainingAndReplay] {
+        let bytes = |trainer: &Trainer| -> Vec<Vec<u8>> {
+            let snapshots = trainer.snapshot_blocking(contents).expect("snapshots");
+            assert!(snapshots.iter().all(|snapshot| snapshot.halted.is_none()));
+            snapshots.iter().map(|snapshot| snapshot.to_bytes().expect("bytes")).collect()
+        };
+        let snapshots: Vec<_> = bytes(&going).iter().map(|bytes| Snapshot::from_bytes(bytes).expect("a snapshot")).collect();
+        let (_, observations) = snapshots[0].tensor("environments.observations").expect("a tensor");
+        assert!(observations[0].is_nan(), "{observations:?}");
+        let mut restored = trainer();
+        restored.restore(&snapshots).unwrap_or_else(|error| panic!("{error}"));
+        // without its ring it is not the same
+        assert!(contents == Contents::Training || bytes(&restored) == bytes(&going), "something has changed");
+    }
+    gpu.check().unwrap_or_else(|error| panic!("{error}"));
+}
+
 #[test]
 fn snapshots_that_hold_different_things_are_not_mixed() {
     let gpu = gpu();

@@ -109,23 +109,6 @@ fn agents_are_kept_and_read_all_together() {
     }
 }
 
-#[test]
-fn an_agent_does_not_go_on_from_what_is_no_observation() {
-    let gpu = gpu();
-    let mut config = Config::default();
-    (config.actor_hidden, config.critic_hidden, config.environments) = (vec![8], vec![8], 2);
-    let mut trainer = Trainer::new(&gpu.device, &gpu.queue, &Environment::pendulum_v1(), &config).expect("a trainer");
-    let snapshot = trainer.snapshot_blocking(Contents::Training).expect("snapshots").remove(0);
-    let mut bytes = snapshot.to_bytes().expect("bytes");
-    let (_, numbers) = snapshot.tensor("environments.observations").expect("a tensor");
-    let observations: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-    let at = bytes.windows(observations.len()).position(|window| window == observations).expect("they are in it");
-    bytes[at + 4..at + 8].copy_from_slice(&f32::NAN.to_le_bytes());
-    let refused = trainer.restore(&[Snapshot::from_bytes(&bytes).expect("a snapshot")]).expect_err("it holds NaN").to_string();
-    assert!(refused.contains("environments.observations holds NaN at index 1"), "{refused}");
-    trainer.restore(&[snapshot]).expect("it fits");
-}
-
 /// Whatever is asked of a device that is gone, and the checkpoint that was saved before.
 #[test]
 fn a_lost_device_is_an_error_value_and_the_checkpoint_stays() {
