@@ -279,7 +279,7 @@ fn sample_band(operation: Operation, band: Band, lane: u32) {
                 store(band, row, column, operation.local_forward, operation.forward, operation.forward_stride, value);
             } else if place < rewards {
                 let column = place - action;
-                let value = replayed(address + o + 4u * column, a - 4u * column);
+                let value = learned_action(operation, band.agent, address + o, 4u * column);
                 store(band, row, column, operation.local_input, operation.normalised, operation.normalised_stride, value);
             } else {
                 store(band, row, 0u, operation.weights, operation.statistics, 1u, replayed(address + o + a, 2u));

@@ -40,7 +40,7 @@ fn take_followed_actions(operation: Operation, agent: u32, unit: u32, lane: u32)
     }
     if same {
         let action = agent * sizes.activations_stride + operation.output + row * operation.output_stride;
-        copy_row(followed + o, a, action);
+        copy_action(operation, agent, followed + o, action);
     }
 }
 
@@ -58,6 +58,26 @@ fn replayed(address: u32, count: u32) -> vec4f {
     return first_of_four(four, count);
 }
 
+// The action at `source`, from its `first` dimension on, as networks learn with it: in its own units, or in half ranges from
+// its centre, two vectors at `norm`.
+fn learned_action(operation: Operation, agent: u32, source: u32, first: u32) -> vec4f {
+    let count = sizes.action_size - first;
+    let action = replayed(source + first, count);
+    if (OPTIONS & RELATIVE_ACTIONS) == 0u {
+        return action;
+    }
+    let bounds = agent * sizes.parameters_stride + operation.norm + first / 4u;
+    let half_range = load_parameter(bounds);
+    let centre = load_parameter(bounds + (sizes.action_size + 3u) / 4u);
+    return first_of_four((action - centre) / half_range, count);
+}
+
+fn copy_action(operation: Operation, agent: u32, source: u32, row: u32) {
+    for (var first = 0u; first < sizes.action_size; first += 4u) {
+        store_activation(row + first / 4u, learned_action(operation, agent, source, first));
+    }
+}
+
 // The slot that a row of the minibatch comes from, of the `length` that are filled.
 fn sampled_slot(operation: Operation, agent: u32, row: u32, length: u32) -> u32 {
     if (operation.flags & LATEST_STEP) != 0u {
@@ -71,7 +91,7 @@ fn sampled_slot(operation: Operation, agent: u32, row: u32, length: u32) -> u32 
 // one once; the host does not ask for that unless the configuration does.
 //   output   [rows, observation]  and again at `extra` where the critic reads its own copy in the policy step
 //   forward  [rows, observation]  the next observation
-//   normalised [rows, action]
+//   normalised [rows, action]     as networks learn with it, by the bounds at `norm`
 //   statistics [rows]             reward, terminated
 fn sample_minibatch(operation: Operation, agent: u32, unit: u32, lane: u32) {
     let row = unit * WORKGROUP_SIZE + lane;
@@ -92,6 +112,6 @@ fn sample_minibatch(operation: Operation, agent: u32, unit: u32, lane: u32) {
         copy_row(from_address, o, slice + operation.extra + row * operation.extra_stride);
     }
     copy_row(from_address + o + a + 2u, o, next_observation);
-    copy_row(from_address + o, a, action);
+    copy_action(operation, agent, from_address + o, action);
     store_activation(slice + operation.statistics + row, vec4f(replay[from_address + o + a], replay[from_address + o + a + 1u], 0.0, 0.0));
 }

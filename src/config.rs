@@ -262,6 +262,8 @@ pub struct Config {
     pub critic_hidden: Vec<u32>,
     /// The critic's layer that the action enters at: 1 is the first hidden layer, 2 the second (seed and paper).
     pub action_layer: u32,
+    /// The critic takes actions in half ranges from their centre, ±1 at the bounds (true), or in units of the action (false).
+    pub relative_actions: bool,
     /// How hidden layers start.
     pub hidden_initialization: Initialization,
     /// Output layers start uniform in ± this.

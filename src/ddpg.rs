@@ -15,6 +15,8 @@ pub(crate) struct Networks {
     pub critic: Network,
     /// Half range, then centre, of each action.
     pub bounds: u32,
+    /// The same of the actions that the networks learn with: 1 and 0 where those are relative.
+    pub learned_bounds: u32,
     /// vec4s of the online half; also the distance to the target half.
     pub length: u32,
     /// The same where it is more than an agent can have, which nothing else here can tell.
@@ -27,18 +29,25 @@ impl Networks {
         let mut allocator = Allocator::default();
         let mut actor = Network::new(Role::Actor, config, environment, &mut allocator);
         let critic = Network::new(Role::Critic, config, environment, &mut allocator);
-        let bounds = allocator.vector(2 * vec4s(environment.action_size()));
-        actor.bounds = bounds;
-        Self { actor, critic, bounds, length: allocator.length(), needed: allocator.used }
+        let mut vectors = || allocator.vector(2 * vec4s(environment.action_size()));
+        let bounds = vectors();
+        let learned_bounds = if config.relative_actions { vectors() } else { bounds };
+        (actor.bounds, actor.learned_bounds) = (bounds, learned_bounds);
+        Self { actor, critic, bounds, learned_bounds, length: allocator.length(), needed: allocator.used }
     }
 
     /// Puts the action bounds into an agent's parameters (floats).
     pub fn write_bounds(&self, environment: &crate::Environment, parameters: &mut [f32]) {
-        let scale = 4 * self.bounds as usize;
-        let centre = scale + 4 * vec4s(environment.action_size()) as usize;
-        let size = environment.action_size() as usize;
-        parameters[scale..scale + size].copy_from_slice(&environment.action_scale());
-        parameters[centre..centre + size].copy_from_slice(&environment.action_centre());
+        let actions = environment.action_size();
+        let mut write = |bounds: u32, half_range: &[f32], centre: &[f32]| {
+            for (vector, numbers) in [(bounds, half_range), (bounds + vec4s(actions), centre)] {
+                parameters[4 * vector as usize..][..numbers.len()].copy_from_slice(numbers);
+            }
+        };
+        let all = |number: f32| vec![number; actions as usize];
+        // in the same place where networks learn with actions in their own units
+        write(self.learned_bounds, &all(1.0), &all(0.0));
+        write(self.bounds, &environment.action_scale(), &environment.action_centre());
     }
 }
 
@@ -69,8 +78,8 @@ impl Update {
     /// Lays out the activations of an update and writes its steps.
     pub fn new(config: &Config, networks: &Networks, grid: &Grid) -> Self {
         let rows = config.minibatch_rows();
-        let Networks { actor, critic, bounds, length: target_offset, .. } = networks;
-        let (bounds, target_offset) = (*bounds, *target_offset);
+        let Networks { actor, critic, learned_bounds, length: target_offset, .. } = networks;
+        let (learned_bounds, target_offset) = (*learned_bounds, *target_offset);
         let mut memory = Allocator::default();
         let observation_columns = vec4s(actor.observation_size);
         let action_columns = vec4s(actor.action_size);
@@ -145,7 +154,8 @@ impl Update {
 
         let mut steps = Vec::new();
         // sample a minibatch of transitions (s, a, r, s')
-        let sample = sample(config, grid, observation, next_observation, action, rewards, enters_first.then_some(policy_observation));
+        let policy_observation_beside = enters_first.then_some(policy_observation);
+        let sample = sample(config, grid, observation, next_observation, action, networks.bounds, rewards, policy_observation_beside);
         if bands {
             steps.extend(sample_of_bands(sample, action_columns, policy_observation));
         } else {
@@ -155,7 +165,7 @@ impl Update {
         actor_builder.forward(&mut steps, target, &target_actor, Some(target_action));
         if config.algorithm == Algorithm::OnPolicy {
             // Sarsa: Q(s', a') with the action that was taken
-            steps.push(followed_action(grid, target_action));
+            steps.push(followed_action(grid, target_action, networks.bounds));
         }
         critic_builder.forward(&mut steps, target, &target_critic, None);
         // update the critic by minimising the mean of (y - Q(s, a))^2
@@ -176,7 +186,7 @@ impl Update {
         // update the actor along grad_a Q(s, mu(s)) grad mu(s), through the critic as it is now
         actor_builder.forward(&mut steps, follow, &actor_pass, Some(policy_action));
         critic_builder.forward(&mut steps, leave, &policy_pass, None);
-        let objective = policy_objective(update.policy_value, policy_action, bounds, last(&policy_gradients));
+        let objective = policy_objective(update.policy_value, policy_action, learned_bounds, last(&policy_gradients));
         if bands {
             steps.push(policy_objective_of_bands(&objective, policy_action));
             steps.push(actor_loss(objective));
@@ -189,7 +199,8 @@ impl Update {
         }
         let action_layer = critic.action_layer().unwrap_or(0);
         critic_builder.backward_hidden(&mut steps, leave, &policy_pass, &policy_gradients, action_layer, false);
-        critic_builder.backward_action(&mut steps, leave, &policy_pass, &policy_gradients, bounds, last(&actor_gradients), action_gradient);
+        let d_output = last(&actor_gradients);
+        critic_builder.backward_action(&mut steps, leave, &policy_pass, &policy_gradients, learned_bounds, d_output, action_gradient);
         actor_builder.backward_hidden(&mut steps, leave, &actor_pass, &actor_gradients, 0, true);
         // each Adam step has blended its parameters into the target networks
         actor_builder.backward_parameters(&mut steps, leave, &actor_pass, &actor_gradients);
@@ -198,12 +209,15 @@ impl Update {
     }
 }
 
+/// `bounds`: of the actions in the ring.
+#[expect(clippy::too_many_arguments, reason = "each is a different place in memory")]
 pub(crate) fn sample(
     config: &Config,
     grid: &Grid,
     observation: Matrix,
     next_observation: Matrix,
     action: Matrix,
+    bounds: u32,
     rewards: Matrix,
     policy_observation: Option<Matrix>,
 ) -> Step {
@@ -225,6 +239,7 @@ pub(crate) fn sample(
             flags: flag::MINIBATCH_ROWS | latest,
             units,
             rows: observation.rows,
+            norm: bounds,
             statistics: rewards.offset,
             ..Default::default()
         }
@@ -309,12 +324,13 @@ fn critic_loss(value: Matrix, rewards: Matrix, verdict: Matrix) -> Step {
     }
 }
 
-fn followed_action(grid: &Grid, action: Matrix) -> Step {
+fn followed_action(grid: &Grid, action: Matrix, bounds: u32) -> Step {
     Step {
         operation: Operation {
             kind: Kernel::FollowedAction as u32,
             units: action.rows.div_ceil(grid.workgroup_size),
             rows: action.rows,
+            norm: bounds,
             ..Default::default()
         }
         .with_output(action),

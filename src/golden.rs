@@ -102,6 +102,7 @@ fn config(common: &Common, case: &Case) -> Config {
     config.actor_hidden = case.hidden.clone();
     config.critic_hidden = case.hidden.clone();
     config.action_layer = 2;
+    config.relative_actions = false;
     config.gamma = common.gamma;
     config.tau = common.tau;
     config.actor_learning_rate = common.actor_learning_rate;

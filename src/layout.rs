@@ -210,6 +210,7 @@ pub(crate) fn option_bits(config: &Config, options: Options) -> u32 {
         (config.reset_noise, option::RESET_NOISE),
         (config.optimizer == Optimizer::GradientDescent, option::GRADIENT_DESCENT),
         (!config.algorithm.has_targets(), option::NO_TARGETS),
+        (config.relative_actions, option::RELATIVE_ACTIONS),
     ];
     bits.iter().filter(|(on, _)| *on).map(|(_, bit)| bit).sum()
 }

@@ -84,6 +84,8 @@ pub(crate) struct Network {
     pub layers: Vec<Layer>,
     /// The actor's action bounds: half range, then centre.
     pub bounds: u32,
+    /// The same while it learns.
+    pub learned_bounds: u32,
     /// Actions the network reads (critic) or writes (actor).
     pub action_size: u32,
 }
@@ -124,6 +126,7 @@ impl Network {
             input_norm,
             layers,
             bounds: 0,
+            learned_bounds: 0,
             action_size: actions,
         }
     }

@@ -197,16 +197,23 @@ impl Builder<'_> {
             (true, true) => Kernel::ForwardTanh,
         } as u32;
         if operation.kind == Kernel::ForwardTanh as u32 {
-            operation.norm = self.network.bounds;
-            reads.push(self.bounds());
+            operation.norm = self.bounds(pass);
+            reads.push(self.bounds_access(pass));
         }
         steps.push(Step { operation, reads, writes });
         steps.extend(tanh);
     }
 
-    /// Half range and centre of every action.
-    fn bounds(&self) -> Access {
-        let bounds = self.network.bounds;
+    /// Where half range and centre of every action stand, as the pass counts actions.
+    fn bounds(&self, pass: Pass) -> u32 {
+        match pass.mode {
+            Mode::Inference => self.network.bounds,
+            Mode::Learning { .. } => self.network.learned_bounds,
+        }
+    }
+
+    fn bounds_access(&self, pass: Pass) -> Access {
+        let bounds = self.bounds(pass);
         Access::Parameters(bounds..bounds + 2 * vec4s(self.network.action_size))
     }
 
@@ -222,12 +229,12 @@ impl Builder<'_> {
             units: bands * columns,
             rows: output.rows,
             columns,
-            norm: self.network.bounds,
+            norm: self.bounds(pass),
             ..self.operation(pass)
         };
         Some(Step {
             operation: operation.with_input(output).with_output(output),
-            reads: vec![output.access(), self.bounds()],
+            reads: vec![output.access(), self.bounds_access(pass)],
             writes: vec![output.access()],
         })
     }

@@ -37,6 +37,7 @@ pub(crate) mod option {
     pub const RESET_NOISE: u32 = 8;
     pub const GRADIENT_DESCENT: u32 = 16;
     pub const NO_TARGETS: u32 = 32;
+    pub const RELATIVE_ACTIONS: u32 = 64;
 }
 
 /// What a pipeline is compiled from.

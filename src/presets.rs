@@ -69,6 +69,7 @@ impl Config {
             actor_hidden: vec![400, 300],
             critic_hidden: vec![400, 300],
             action_layer: 2,
+            relative_actions: false,
             hidden_initialization: Initialization::FanIn,
             output_initialization: 3e-3,
             basis_weights: 4.0,
@@ -132,6 +133,7 @@ impl Config {
                 actor_hidden: vec![64, 64],
                 critic_hidden: vec![64, 64],
                 action_layer: 1,
+                relative_actions: true,
                 // 1/sqrt(64), as the hidden layers: from 3e-3 the policy takes longer to leave zero
                 output_initialization: 0.125,
                 batch_norm: BatchNorm::None,

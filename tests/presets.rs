@@ -34,6 +34,8 @@ fn pins() -> Vec<Pin> {
         ("critic_hidden", json!([64, 64]), json!([400, 300]), json!([400, 300])),
         // paper: actions are included from the second hidden layer of Q on; seed: the same
         ("action_layer", json!(1), json!(2), json!(2)),
+        // paper: none printed, its actions range over ±1; seed: the actor's output times its bound, 2, goes to the critic
+        ("relative_actions", json!(true), json!(false), json!(false)),
         // paper: uniform in ±1/√fan-in; seed: its layer library's default, a truncated normal of deviation 0.02
         ("hidden_initialization", json!("fan-in"), json!("fan-in"), json!({ "truncated-normal": 0.02 })),
         // paper: the final layers uniform in ±3e-3 (low-dimensional case); seed: the same

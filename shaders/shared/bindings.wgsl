@@ -106,6 +106,8 @@ const RESET_NOISE: u32 = 8u;
 const GRADIENT_DESCENT: u32 = 16u;
 // no target network follows: the target half of the parameters is unused, or holds COPDAC-Q's w
 const NO_TARGETS: u32 = 32u;
+// networks learn with actions in half ranges from their centre
+const RELATIVE_ACTIONS: u32 = 64u;
 
 // One entry an agent; written by the host, never by a shader.
 struct HyperParameters {

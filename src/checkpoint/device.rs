@@ -233,6 +233,12 @@ impl Population {
                 environment.action_high
             )));
         }
+        if snapshot.config.relative_actions != self.config.relative_actions {
+            return Err(snapshot.error(format!(
+                "its critic learned with relative_actions = {}, but that of this population takes {}: use the same",
+                snapshot.config.relative_actions, self.config.relative_actions
+            )));
+        }
         snapshot.check(&self.networks)
     }
 

@@ -1,9 +1,9 @@
 //! Snapshots to and from safetensors bytes.
 
 use super::{Snapshot, Values};
+use crate::config::Config;
 use crate::error::{Error, Result};
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorView};
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -160,9 +160,7 @@ pub(super) fn parse(bytes: &[u8], path: Option<&Path>) -> Result<Snapshot, Strin
     let metadata = ours(bytes, bytes.len() as u64)?;
     let file = SafeTensors::deserialize(bytes).map_err(|error| damaged(bytes.len() as u64, error))?;
     let text = |key: &str| metadata.get(key).ok_or_else(|| format!("the metadata lacks {key:?}"));
-    fn json<T: DeserializeOwned>(key: &str, text: &str) -> Result<T, String> {
-        serde_json::from_str(text).map_err(|error| format!("the metadata's {key:?} does not hold what it should: {error}"))
-    }
+    let wrong = |key: &str, error: serde_json::Error| format!("the metadata's {key:?} does not hold what it should: {error}");
     let mut tensors = BTreeMap::new();
     for (name, view) in file.iter() {
         if view.dtype() != Dtype::F32 {
@@ -176,7 +174,7 @@ pub(super) fn parse(bytes: &[u8], path: Option<&Path>) -> Result<Snapshot, Strin
     macro_rules! field {
         ($key:literal) => {{
             let (key, text) = get($key)?;
-            json(key, text)?
+            serde_json::from_str(text).map_err(|error| wrong(key, error))?
         }};
     }
     Ok(Snapshot {
@@ -185,7 +183,7 @@ pub(super) fn parse(bytes: &[u8], path: Option<&Path>) -> Result<Snapshot, Strin
         observation_size: field!("observation_size"),
         action_low: field!("action_low"),
         action_high: field!("action_high"),
-        config: field!("config"),
+        config: settings(text("config")?).map_err(|error| wrong("config", error))?,
         hyper_parameters: field!("hyper_parameters"),
         environment_steps: field!("environment_steps"),
         updates: field!("updates"),
@@ -196,10 +194,27 @@ pub(super) fn parse(bytes: &[u8], path: Option<&Path>) -> Result<Snapshot, Strin
     })
 }
 
+/// Files from before there was `relative_actions` do not have it.
+fn settings(text: &str) -> serde_json::Result<Config> {
+    let mut settings: serde_json::Map<String, Value> = serde_json::from_str(text)?;
+    settings.entry("relative_actions").or_insert(false.into());
+    serde_json::from_value(settings.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::verify::tests::whole;
     use super::*;
+
+    #[test]
+    fn what_was_written_before_there_were_relative_actions_has_none() {
+        let relative = |text| settings(text).expect("settings").relative_actions;
+        assert_eq!([r#"{"agents":2}"#, r#"{"relative_actions":true}"#].map(relative), [false, true]);
+        assert!(Config::default().relative_actions, "of no effect where that is the default");
+        let all = serde_json::to_string(&Config::default()).expect("JSON");
+        assert_eq!(settings(&all).expect("settings"), Config::default());
+        assert!(settings(r#"{"agnets":2}"#).is_err());
+    }
 
     #[test]
     fn what_is_no_agent_is_refused_before_it_is_read() {

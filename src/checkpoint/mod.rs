@@ -17,7 +17,8 @@
 //! | `replay.transitions`, where asked for: s, a, r, terminated, s′ | `[transitions, floats]` |
 //!
 //! The metadata (strings; lists and objects as JSON) says how to use them: with `z` the output of the actor's last layer,
-//! the action is `action_centre + action_scale · tanh(z)`. It holds the whole configuration too, and every counter, so
+//! the action is `action_centre + action_scale · tanh(z)`; the critic takes `(action − action_centre) / action_scale` where
+//! `relative_actions` of `config` is true, else the action itself. It holds the whole configuration too, and every counter, so
 //! that a run goes on from a file with its moments, environments and replay ring exactly as if it had never stopped.
 //!
 //! ```no_run

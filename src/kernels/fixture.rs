@@ -76,6 +76,7 @@ impl Fixture {
             input_norm,
             layers,
             bounds,
+            learned_bounds: bounds,
             action_size: shape.action_size,
         };
 

@@ -160,6 +160,7 @@ fn constants_have_the_same_values() {
             ("RESET_NOISE", option::RESET_NOISE),
             ("GRADIENT_DESCENT", option::GRADIENT_DESCENT),
             ("NO_TARGETS", option::NO_TARGETS),
+            ("RELATIVE_ACTIONS", option::RELATIVE_ACTIONS),
             ("EPISODE_LOG", EPISODE_LOG as u32),
             ("MOST_OPERATIONS", MOST_OPERATIONS as u32),
             ("NOWHERE", NOWHERE),

@@ -1,7 +1,7 @@
 //! Environments of several agents on the device, for the tests of rollouts, exploration and replay.
 
 use super::harness::{Contents, Place, Rig};
-use crate::allocator::{Allocator, vec4s};
+use crate::allocator::Allocator;
 use crate::config::Config;
 use crate::ddpg::{Networks, Update};
 use crate::environment::Environment;
@@ -45,11 +45,8 @@ impl World {
         let mut contents = Contents::of_sizes(sizes, config);
         contents.options = layout::option_bits(config, Options::default());
         contents.activations.fill(0.0);
-        let bounds = Place::vector(networks.bounds, environment.action_size());
         for agent in 0..config.agents {
-            let parameters = contents.parameters_of(agent);
-            bounds.put(parameters, &environment.action_scale());
-            Place { offset: bounds.offset + vec4s(bounds.columns), ..bounds }.put(parameters, &environment.action_centre());
+            networks.write_bounds(environment, contents.parameters_of(agent));
         }
         Self { rig, environment: environment.clone(), config: config.clone(), update, rollout, contents }
     }

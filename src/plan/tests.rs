@@ -19,6 +19,7 @@ fn config(agents: u32) -> Config {
     config.replay_capacity = 150;
     config.learning_starts = 40;
     config.random_steps = 30;
+    config.tau = 2e-2;
     config.critic_weight_decay = 1e-2;
     config
 }

@@ -82,7 +82,7 @@ pub fn agree_on_preset(layers: &[&Layer]) -> Result<()> {
 }
 
 /// What the agents of a run have been made with: its files hold no others.
-const FIXED: [&str; 15] = [
+const FIXED: [&str; 16] = [
     "env",
     "agents",
     "envs",
@@ -91,6 +91,7 @@ const FIXED: [&str; 15] = [
     "actor_hidden",
     "critic_hidden",
     "action_layer",
+    "relative_actions",
     "batch_norm",
     "hidden_initialization",
     "hidden_deviation",

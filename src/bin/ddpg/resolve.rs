@@ -44,6 +44,7 @@ macro_rules! plain_settings {
             actor_hidden,
             critic_hidden,
             action_layer,
+            relative_actions,
             output_initialization,
             basis_weights,
             basis_biases,

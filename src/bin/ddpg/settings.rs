@@ -102,6 +102,9 @@ pub struct Settings {
     /// The critic's layer that the action enters at; 1 is the first hidden layer
     #[arg(long, value_name = "LAYER", value_parser = whole::<u32>, help_heading = NETWORKS)]
     pub action_layer: Option<u32>,
+    /// The critic takes actions in half ranges from their centre (true) or in units of the action (false)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = NETWORKS)]
+    pub relative_actions: Option<bool>,
     /// How hidden layers start: uniform in ±1/√fan-in, or normal
     #[arg(long, value_name = "KIND", value_parser = named::<InitializationKind>(&["fan-in", "truncated-normal"]), help_heading = NETWORKS)]
     pub hidden_initialization: Option<InitializationKind>,

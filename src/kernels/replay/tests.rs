@@ -1,7 +1,7 @@
 use super::*;
 use crate::buffer::read_blocking;
 use crate::config::Config;
-use crate::kernels::harness::{Numbers, Place, Rig, chi_square, rig, rigs};
+use crate::kernels::harness::{Numbers, Place, Rig, assert_close, chi_square, rig, rigs};
 use crate::kernels::philox::purpose;
 use crate::kernels::world::{Stored, World, marked, probe, quiet};
 use crate::memory::AgentState;
@@ -54,6 +54,12 @@ fn the_ring_is_first_in_first_out_and_wraps_within_a_step() {
     }
 }
 
+/// An action in half ranges from its centre.
+fn half_ranges(environment: &Environment, action: &[f32]) -> Vec<f64> {
+    let bounds = environment.action_low.iter().zip(&environment.action_high).map(|(&low, &high)| [low, high].map(f64::from));
+    action.iter().zip(bounds).map(|(&action, [low, high])| 2.0 * (f64::from(action) - 0.5 * (high + low)) / (high - low)).collect()
+}
+
 /// A world whose rings hold `length` of `capacity` known transitions an agent.
 fn filled(rig: Rig, environment: &Environment, config: &Config, length: u32) -> World {
     let mut world = World::new(rig, environment, config);
@@ -72,13 +78,14 @@ fn filled(rig: Rig, environment: &Environment, config: &Config, length: u32) -> 
 #[test]
 fn minibatches_hold_the_drawn_transitions_and_small_rings_give_each_once() {
     // with the action at the first layer the policy step reads a copy of the observation of its own
-    for (actions, action_layer, hidden) in [(2, 1, vec![4]), (5, 2, vec![4, 4]), (3, 1, vec![4, 4])] {
+    for (actions, action_layer, hidden, relative) in [(2, 1, vec![4], false), (5, 2, vec![4, 4], true), (3, 1, vec![4, 4], true)] {
         let environment = probe(actions);
         let sizes = [(1, 1), (8, 3), (8, 8), (31, 100), (65, 64), (64, 100), (100, 1)];
         // the tile of GPUs samples within its bands, which the golden updates test
         let rigs = rigs(&environment).into_iter().filter(|rig| !rig.pipelines.tile.mixes_kinds());
         for (rig, (rows, length)) in rigs.flat_map(|rig| sizes.map(|sizes| (rig.clone(), sizes))) {
-            let config = Config { batch_size: rows, critic_hidden: hidden.clone(), action_layer, ..quiet(3, 1, 100) };
+            let config =
+                Config { batch_size: rows, critic_hidden: hidden.clone(), action_layer, relative_actions: relative, ..quiet(3, 1, 100) };
             let mut world = filled(rig, &environment, &config, length);
             for (agent, state) in world.contents.states.iter_mut().enumerate() {
                 state.updates = 10 + agent as u32;
@@ -101,7 +108,10 @@ fn minibatches_hold_the_drawn_transitions_and_small_rings_give_each_once() {
                     let of = |place: Place| Place { offset: place.offset + row * place.stride, ..place }.take(activations, 1);
                     let what = format!("{}, {actions} actions, agent {agent}, row {row} of {rows}, {length} held", world.rig.name);
                     assert_eq!(of(observation), expected.observation, "{what}: observation");
-                    assert_eq!(of(action), expected.action, "{what}: action");
+                    match relative {
+                        false => assert_eq!(of(action), expected.action, "{what}: action"),
+                        true => assert_close(&of(action), &half_ranges(&environment, &expected.action), 1e-6, 1e-6, &what),
+                    }
                     assert_eq!(of(next), expected.next_observation, "{what}: next observation");
                     assert_eq!(of(rewards), [expected.reward, expected.terminated, 0.0, 0.0], "{what}: reward, terminated");
                     if let Some(copy) = copy {
