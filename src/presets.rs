@@ -128,8 +128,8 @@ impl Config {
                 ..paper
             },
             Preset::Modern => Config {
-                environments: 16,
-                steps: 72_000,
+                environments: 8,
+                steps: 36_000,
                 actor_hidden: vec![64, 64],
                 critic_hidden: vec![64, 64],
                 action_layer: 1,
@@ -138,9 +138,9 @@ impl Config {
                 output_initialization: 0.125,
                 batch_norm: BatchNorm::None,
                 actor_learning_rate: 1e-3,
-                critic_learning_rate: 2e-3,
+                critic_learning_rate: 4e-3,
                 critic_weight_decay: 0.0,
-                tau: 2e-2,
+                tau: 4e-2,
                 replay_capacity: 100_000,
                 learning_starts: 1000,
                 random_steps: 1000,

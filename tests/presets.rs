@@ -15,8 +15,8 @@ fn pins() -> Vec<Pin> {
     vec![
         // one run is one agent, unless asked otherwise
         same("agents", json!(1)),
-        // both publications step one environment; sixteen an agent reach a good policy soonest
-        ("environments", json!(16), json!(1), json!(1)),
+        // both publications step one environment; eight an agent reach a good policy soonest
+        ("environments", json!(8), json!(1), json!(1)),
         // seed: --random-seed 1234; the paper names none
         ("seed", json!(1), json!(1), json!(1234)),
         // all three are DDPG
@@ -28,7 +28,7 @@ fn pins() -> Vec<Pin> {
         same("basis_weights", json!(4.0)),
         same("basis_biases", json!(4.0)),
         // paper, section 4: "at most 2.5 million steps of experience"; seed: --max-episodes 50000, of Pendulum's 200 steps
-        ("steps", json!(72_000), json!(2_500_000), json!(10_000_000)),
+        ("steps", json!(36_000), json!(2_500_000), json!(10_000_000)),
         // paper: two hidden layers of 400 and 300 units; seed: the same
         ("actor_hidden", json!([64, 64]), json!([400, 300]), json!([400, 300])),
         ("critic_hidden", json!([64, 64]), json!([400, 300]), json!([400, 300])),
@@ -52,7 +52,7 @@ fn pins() -> Vec<Pin> {
         same("batch_norm_decay", json!(0.99)),
         // paper: 1e-4 and 1e-3; seed: --actor-lr 1e-4 and --critic-lr 1e-3
         ("actor_learning_rate", json!(1e-3), json!(1e-4), json!(1e-4)),
-        ("critic_learning_rate", json!(2e-3), json!(1e-3), json!(1e-3)),
+        ("critic_learning_rate", json!(4e-3), json!(1e-3), json!(1e-3)),
         // paper: Adam; the numbers are those of Kingma & Ba 2015, Algorithm 1, and TensorFlow's defaults
         same("adam_beta1", json!(0.9)),
         same("adam_beta2", json!(0.999)),
@@ -63,7 +63,7 @@ fn pins() -> Vec<Pin> {
         // paper: 0.99; seed: --gamma 0.99
         same("gamma", json!(0.99)),
         // paper: 0.001; seed: --tau 0.001
-        ("tau", json!(2e-2), json!(1e-3), json!(1e-3)),
+        ("tau", json!(4e-2), json!(1e-3), json!(1e-3)),
         // paper: soft updates; seed: the same
         same("target_update", json!("soft")),
         // paper, Algorithm 1: targets start as copies; seed: one soft update towards the online networks
