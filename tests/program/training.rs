@@ -326,6 +326,19 @@ fn counts_no_episodes_that_it_cannot_read(here: &Path) {
 }
 
 #[test]
+fn a_run_from_before_there_were_relative_actions_goes_on_without() {
+    let directory = scratch();
+    let here = directory.path();
+    succeeds(train(here, &["--steps", "200", "--relative-actions=false", "--out", "run", "--quiet"]));
+    let config = here.join("run/config.toml");
+    let (line, text) = ("relative_actions = false\n", read(&config));
+    assert!(text.contains(line), "{text}");
+    fs::write(&config, text.replace(line, "")).expect("written");
+    succeeds(ddpg(here, &["train", "--resume", "run", "--steps", "400", "--quiet"]));
+    assert!(read(&config).contains(line));
+}
+
+#[test]
 fn an_agent_that_meets_infinity_stops_with_its_last_good_parameters() {
     let directory = scratch();
     let output = train(directory.path(), &["--steps", "400", "--critic-learning-rate", "1e38", "--out", "run"]);

@@ -48,7 +48,10 @@ impl Layer {
         if !path.exists() {
             return Err(Usage(format!("{shown}: there is no {CONFIG} in this directory, so that it is no run's")).into());
         }
-        Self::read(Some(&path))
+        let mut run = Self::read(Some(&path))?;
+        // as its agents were made, if it is from before there was this setting
+        run.settings.relative_actions.get_or_insert(false);
+        Ok(run)
     }
 
     pub fn flags(settings: Settings) -> Self {
