@@ -69,7 +69,7 @@ fn difference(expected: &[(String, Vec<f32>)], actual: &[(String, Vec<f32>)]) ->
     for ((name, expected), (_, actual)) in expected.iter().zip(actual) {
         for (a, b) in expected.iter().zip(actual) {
             let apart = 1e3 * (a - b).abs() / (1.0 + a.abs());
-            if !(apart <= largest.0) {
+            if apart > largest.0 || apart.is_nan() {
                 largest = (apart, format!("{name}: {b}, but {a} with actions from -1 to 1"));
             }
         }
