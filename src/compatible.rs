@@ -13,8 +13,8 @@ use crate::program::Steps;
 /// basis φ(s), its last layer is v. The compatible parameters w lie in the target actor's place.
 pub(crate) fn update(config: &Config, networks: &Networks, grid: &Grid) -> Update {
     let rows = config.minibatch_rows();
-    let Networks { actor, critic, bounds, learned_bounds, length, .. } = networks;
-    let w = *length;
+    let Networks { actor, critic, bounds, length, .. } = networks;
+    let (bounds, w) = (*bounds, *length);
     let mut memory = Allocator::default();
     let observation_columns = vec4s(actor.observation_size);
     let action_columns = vec4s(actor.action_size);
@@ -60,13 +60,13 @@ pub(crate) fn update(config: &Config, networks: &Networks, grid: &Grid) -> Updat
     let critic_builder = Builder { network: critic, grid, target_offset: w, verdict: None };
 
     let mut steps = Vec::new();
-    steps.push(sample(config, grid, observation, next_observation, action, *bounds, rewards, None));
+    steps.push(sample(config, grid, observation, next_observation, action, bounds, rewards, None));
     actor_builder.forward(&mut steps, pass, &actor_pass, Some(part(0)));
     derivative_along_w(&mut steps, actor, grid, w, &actor_pass, &derivatives, part(0), part(1));
     critic_builder.forward(&mut steps, pass, &critic_pass, None);
     critic_builder.forward(&mut steps, pass, &next_pass, None);
     let gradient = d_value.layers[critic.layers.len() - 1];
-    steps.push(difference(&critic_pass, &next_pass, action, policy, action_columns, rewards, *learned_bounds, gradient));
+    steps.push(difference(&critic_pass, &next_pass, action, policy, action_columns, rewards, actor.learned_bounds, gradient));
     // θ ← θ + α ∇μ (∇μᵀw) and w ← w + α δ ∇μ (a − μ): two backward passes of the actor; then v ← v + α δ φ
     actor_builder.backward_hidden(&mut steps, pass, &actor_pass, &actor_gradients, 0, true);
     actor_builder.backward_hidden(&mut steps, pass, &actor_pass, &compatible_gradients, 0, true);

@@ -15,8 +15,6 @@ pub(crate) struct Networks {
     pub critic: Network,
     /// Half range, then centre, of each action.
     pub bounds: u32,
-    /// The same of the actions that the networks learn with: 1 and 0 where those are relative.
-    pub learned_bounds: u32,
     /// vec4s of the online half; also the distance to the target half.
     pub length: u32,
     /// The same where it is more than an agent can have, which nothing else here can tell.
@@ -31,9 +29,9 @@ impl Networks {
         let critic = Network::new(Role::Critic, config, environment, &mut allocator);
         let mut vectors = || allocator.vector(2 * vec4s(environment.action_size()));
         let bounds = vectors();
-        let learned_bounds = if config.relative_actions { vectors() } else { bounds };
-        (actor.bounds, actor.learned_bounds) = (bounds, learned_bounds);
-        Self { actor, critic, bounds, learned_bounds, length: allocator.length(), needed: allocator.used }
+        actor.bounds = bounds;
+        actor.learned_bounds = if config.relative_actions { vectors() } else { bounds };
+        Self { actor, critic, bounds, length: allocator.length(), needed: allocator.used }
     }
 
     /// Puts the action bounds into an agent's parameters (floats).
@@ -46,7 +44,7 @@ impl Networks {
         };
         let all = |number: f32| vec![number; actions as usize];
         // in the same place where networks learn with actions in their own units
-        write(self.learned_bounds, &all(1.0), &all(0.0));
+        write(self.actor.learned_bounds, &all(1.0), &all(0.0));
         write(self.bounds, &environment.action_scale(), &environment.action_centre());
     }
 }
@@ -78,8 +76,8 @@ impl Update {
     /// Lays out the activations of an update and writes its steps.
     pub fn new(config: &Config, networks: &Networks, grid: &Grid) -> Self {
         let rows = config.minibatch_rows();
-        let Networks { actor, critic, learned_bounds, length: target_offset, .. } = networks;
-        let (learned_bounds, target_offset) = (*learned_bounds, *target_offset);
+        let Networks { actor, critic, bounds, length: target_offset, .. } = networks;
+        let (bounds, target_offset) = (*bounds, *target_offset);
         let mut memory = Allocator::default();
         let observation_columns = vec4s(actor.observation_size);
         let action_columns = vec4s(actor.action_size);
@@ -155,7 +153,7 @@ impl Update {
         let mut steps = Vec::new();
         // sample a minibatch of transitions (s, a, r, s')
         let policy_observation_beside = enters_first.then_some(policy_observation);
-        let sample = sample(config, grid, observation, next_observation, action, networks.bounds, rewards, policy_observation_beside);
+        let sample = sample(config, grid, observation, next_observation, action, bounds, rewards, policy_observation_beside);
         if bands {
             steps.extend(sample_of_bands(sample, action_columns, policy_observation));
         } else {
@@ -165,7 +163,7 @@ impl Update {
         actor_builder.forward(&mut steps, target, &target_actor, Some(target_action));
         if config.algorithm == Algorithm::OnPolicy {
             // Sarsa: Q(s', a') with the action that was taken
-            steps.push(followed_action(grid, target_action, networks.bounds));
+            steps.push(followed_action(grid, target_action, bounds));
         }
         critic_builder.forward(&mut steps, target, &target_critic, None);
         // update the critic by minimising the mean of (y - Q(s, a))^2
@@ -186,7 +184,7 @@ impl Update {
         // update the actor along grad_a Q(s, mu(s)) grad mu(s), through the critic as it is now
         actor_builder.forward(&mut steps, follow, &actor_pass, Some(policy_action));
         critic_builder.forward(&mut steps, leave, &policy_pass, None);
-        let objective = policy_objective(update.policy_value, policy_action, learned_bounds, last(&policy_gradients));
+        let objective = policy_objective(update.policy_value, policy_action, actor.learned_bounds, last(&policy_gradients));
         if bands {
             steps.push(policy_objective_of_bands(&objective, policy_action));
             steps.push(actor_loss(objective));
@@ -200,7 +198,7 @@ impl Update {
         let action_layer = critic.action_layer().unwrap_or(0);
         critic_builder.backward_hidden(&mut steps, leave, &policy_pass, &policy_gradients, action_layer, false);
         let d_output = last(&actor_gradients);
-        critic_builder.backward_action(&mut steps, leave, &policy_pass, &policy_gradients, learned_bounds, d_output, action_gradient);
+        critic_builder.backward_action(&mut steps, leave, &policy_pass, &policy_gradients, actor.learned_bounds, d_output, action_gradient);
         actor_builder.backward_hidden(&mut steps, leave, &actor_pass, &actor_gradients, 0, true);
         // each Adam step has blended its parameters into the target networks
         actor_builder.backward_parameters(&mut steps, leave, &actor_pass, &actor_gradients);

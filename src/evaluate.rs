@@ -260,11 +260,11 @@ impl<'a> Stage<'a> {
             population.pipelines.medium().check_fits(&limits, "evaluation activations", bytes, fewer)?;
             let bytes = 4 * u64::from(stride) * u64::from(environments) * u64::from(agents);
             check_fits("evaluation environments", bytes, most_bytes(&limits), "binding", fewer)?;
-            Ok((rollout, activations, table, programs))
+            Ok((environments, rollout, activations, table, programs))
         };
         let most = (activation_bytes / bytes_an_episode).clamp(1, u64::from(episodes)) as u32;
-        let environments = largest(most, |environments| built(environments).is_ok()).max(1);
-        let (rollout, activations, table, [reset, step]) = built(environments)?;
+        let fewer_fit = |_: Error| built(largest(most, |environments| built(environments).is_ok()).max(1));
+        let (environments, rollout, activations, table, [reset, step]) = built(most).or_else(fewer_fit)?;
         [&reset, &step].into_iter().for_each(|program| program.prepare(&population.pipelines));
         let (device, queue) = (&population.device, &population.queue);
         let each = |floats: u64, what| storage(device, what, 4 * floats * u64::from(agents), fewer);

@@ -84,7 +84,7 @@ pub(crate) struct Network {
     pub layers: Vec<Layer>,
     /// The actor's action bounds: half range, then centre.
     pub bounds: u32,
-    /// The same while it learns.
+    /// The same of the actions that it learns with: 1 and 0 where those are relative.
     pub learned_bounds: u32,
     /// Actions the network reads (critic) or writes (actor).
     pub action_size: u32,

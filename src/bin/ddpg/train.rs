@@ -88,7 +88,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     // read only now, when nobody else writes to it
     let snapshots = arguments.resume.as_ref().map(Snapshot::load_all).transpose();
     let built = snapshots.map_err(anyhow::Error::from).and_then(|snapshots| build(&arguments, &run, &environment, snapshots.as_deref()));
-    let (gpu, trainer, recorded) = built.inspect_err(|_| directory.give_up())?;
+    let (gpu, trainer, recorded, finished) = built.inspect_err(|_| directory.give_up())?;
     if !arguments.quiet {
         introduce(&config, run.iterations(), &gpu, &trainer, directory.path());
     }
@@ -101,7 +101,6 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let watchers = watchers.inspect_err(|_| directory.give_up())?;
     let records = if arguments.resume.is_some() { directory.go_on(&config, step)? } else { directory.start(&config)? };
     records.directory().write(recorded::FILE, &recorded.json())?;
-    let finished = finished(&arguments, &trainer)?;
     let telling = Telling::new(&run, arguments.quiet, &gpu, trainer.population(), records.path());
     Training::new(&run, gpu, trainer, records, watchers, telling, finished).train()
 }
@@ -122,7 +121,13 @@ pub fn default_directory(run: &Run, what: &str) -> PathBuf {
     Path::new("runs").join(format!("{}__{what}__{}__{now}", run.env, run.config.seed))
 }
 
-fn build(arguments: &Arguments, run: &Run, environment: &Environment, snapshots: Option<&[Snapshot]>) -> Result<(Gpu, Trainer, Recorded)> {
+/// What a run begins with, and the episodes that each agent has finished before this process.
+fn build(
+    arguments: &Arguments,
+    run: &Run,
+    environment: &Environment,
+    snapshots: Option<&[Snapshot]>,
+) -> Result<(Gpu, Trainer, Recorded, Vec<u64>)> {
     let gpu = arguments.execution.open()?;
     let hyper_parameters = HyperParameters::of_population(&run.config);
     let mut options = arguments.tuning.options(&arguments.execution, &gpu, environment, &run.config, arguments.quiet)?;
@@ -133,7 +138,8 @@ fn build(arguments: &Arguments, run: &Run, environment: &Environment, snapshots:
     let population = Population::with_options(&gpu.device, &gpu.queue, environment, &run.config, hyper_parameters, options)?;
     let recorded = Recorded::of(&gpu, &population, options);
     let mut trainer = Trainer::from_population(population);
-    if let Some(snapshots) = snapshots {
+    let mut finished = vec![0; run.config.agents as usize];
+    if let Some((directory, snapshots)) = arguments.resume.as_ref().zip(snapshots) {
         trainer.restore(snapshots)?;
         let (taken, iterations) = (snapshots[0].environment_steps, trainer.population().iterations());
         if iterations == 0 && taken > 0 {
@@ -143,27 +149,16 @@ fn build(arguments: &Arguments, run: &Run, environment: &Environment, snapshots:
             );
         }
         // a run that was stopped after its last step still has to be evaluated
-        let is_evaluated = arguments.resume.as_ref().is_none_or(|directory| is_evaluated(directory, taken));
+        let is_evaluated = is_evaluated(directory, taken);
         if iterations > run.iterations() || (iterations == run.iterations() && is_evaluated) {
             return Err(Usage(format!("the run has taken {taken} steps already; ask for more than that with {}", run.bound())).into());
         }
-        // read in any case, before anything is written
-        let had_all = run.had_all(&finished(arguments, &trainer)?);
-        if is_evaluated && had_all {
+        finished = finished_episodes(directory, trainer.population().environment_steps(), run.config.agents)?;
+        if is_evaluated && run.had_all(&finished) {
             let now = run.max_episodes;
             return Err(Usage(format!("the run has had its episodes already; ask for more with --max-episodes (now {now})")).into());
         }
     }
     gpu.check()?;
-    Ok((gpu, trainer, recorded))
-}
-
-/// Episodes that each agent has finished before this process.
-fn finished(arguments: &Arguments, trainer: &Trainer) -> Result<Vec<u64>> {
-    let (population, resumed) = (trainer.population(), arguments.resume.as_deref());
-    let agents = population.config().agents;
-    match resumed {
-        Some(directory) => finished_episodes(directory, population.environment_steps(), agents),
-        None => Ok(vec![0; agents as usize]),
-    }
+    Ok((gpu, trainer, recorded, finished))
 }
